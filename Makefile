@@ -1,0 +1,57 @@
+# make demo | test | check | bench | record | clean; `make setup` installs all that they need and is fast when nothing is to do.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib
+
+CODE := actions/lib actions sensors lab metadata benchmarks demo tests bin/st2ha
+
+.PHONY: setup check test demo bench record clean
+setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed
+	@$(BIN)/python -m lab install mongodb
+
+$(VENV)/.apt:
+	@missing=""; command -v nft >/dev/null || missing="nftables"; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; fi
+	@mkdir -p $(VENV) && touch $@
+
+# The pack's own virtualenv; orquesta 1.2.0 comes without its dependencies, whose pins no longer install.
+$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-orquesta.txt | $(VENV)/.apt
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-orquesta.txt
+	@touch $@
+
+# What a sensor finds in StackStorm's sensor process: its pymongo and its eventlet, not the pack's.
+.venv-st2/.installed: requirements-st2.txt | $(VENV)/.apt
+	@$(PYTHON) -m venv .venv-st2
+	@.venv-st2/bin/pip install --quiet --disable-pip-version-check -r requirements-st2.txt
+	@touch $@
+
+check: setup
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/python -m metadata
+	@$(BIN)/pytest -q tests/unit
+
+test: setup
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/python -m metadata
+	@$(BIN)/pytest
+
+demo: setup
+	@$(BIN)/python -m demo
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+# Record the facts of tests/facts anew from real servers.
+record: setup
+	@$(BIN)/python -m tests.record
+
+clean:
+	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""MongoDB replica sets: facts, gather, assess, decide, act."""

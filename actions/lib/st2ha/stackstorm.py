@@ -1,0 +1,86 @@
+"""The one door to StackStorm: what its loader and runner expect of an action's class.
+
+StackStorm registers any class that has the right methods (abc's virtual subclasses), so nothing of `st2common` is
+imported: an action starts as fast, and runs the same, under StackStorm and under bin/st2ha.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import traceback
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from st2ha import __version__
+from st2ha.config import Deployment, select
+from st2ha.errors import BadInput, HaError
+from st2ha.report import FAIL_ON, Severity
+
+Result = dict[str, Any]
+
+
+class Operation:
+    """Base of every action. StackStorm calls `run` with all parameters; those not given arrive as None."""
+
+    def __init__(self, config: Optional[Mapping[str, Any]] = None, action_service: Any = None) -> None:
+        self.config: Mapping[str, Any] = config or {}
+        self.action_service = action_service
+
+    def deployment(self, name: Optional[str]) -> Deployment:
+        """The deployment that this run is about, parsed; BadInput if the configuration is wrong."""
+        return select(self.config, name)
+
+
+def answered(run: Callable[..., Result]) -> Callable[..., tuple[bool, Result]]:
+    """Make a `run` that returns a result (or raises HaError) into one that StackStorm understands.
+
+    The status says whether we could do our job; `severity` says how the cluster is; `fail_on` joins the two.
+    An error is one sentence under `error`, never a traceback: an exception's text could hold a secret.
+    """
+
+    @functools.wraps(run)
+    def answering(self: Operation, **parameters: Any) -> tuple[bool, Result]:
+        try:
+            result = run(self, **parameters)
+        except HaError as error:
+            return False, failure(str(error), error.kind)
+        except Exception as error:  # noqa: BLE001 - the last net: a bug of ours must not print a traceback
+            return False, failure(_internal(error), "failed")
+        if "error" in result:
+            return False, result
+        return _passes(Severity[str(result["severity"]).upper()], parameters.get("fail_on")), result
+
+    return answering
+
+
+def failure(sentence: str, kind: str, **more: Any) -> Result:
+    """The result of an action that could not do its job; `kind` is bad_input, refused or failed."""
+    head = {"bad_input": "WRONG INPUT", "refused": "REFUSED", "failed": "FAILED"}[kind]
+    severity = Severity.CRITICAL if kind == "refused" else Severity.UNKNOWN
+    summary = f"{head} {sentence}"
+    return {
+        "summary": summary if len(summary) <= 120 else summary[:119] + "…",
+        "severity": severity.word,
+        "error": sentence,
+        "kind": kind,
+        **more,
+    }
+
+
+def _passes(severity: Severity, fail_on: Optional[str]) -> bool:
+    if fail_on in (None, "", "never"):
+        return True
+    return severity < Severity[str(fail_on).upper()]
+
+
+def check_fail_on(value: Optional[str]) -> None:
+    """BadInput unless `value` is one of FAIL_ON; st2web may send anything."""
+    if value not in (None, "", *FAIL_ON):
+        raise BadInput(f"parameter `fail_on` is {value!r}: use one of {', '.join(FAIL_ON)}")
+
+
+def _internal(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+    return f"internal error {type(error).__name__} at {place} of st2ha {__version__}: please report it"
