@@ -55,7 +55,7 @@ def inspect(language: Any, file: str) -> list[tuple[str, str]]:
     data, _ = parse(file, Path(file).read_text(encoding="utf-8"))
     try:
         report = language.instantiate(data).inspect(app_ctx={"st2": {}, "parent": {}})
-    except Exception as error:  # its parsers raise many kinds on a broken text
+    except Exception as error:  # noqa: BLE001 - its parsers raise many kinds on a broken text
         return [("the file", f"{type(error).__name__}: {error}")]
     return [
         (str(entry.get("spec_path") or kind), " ".join(str(entry.get("message")).split()))
@@ -68,7 +68,7 @@ def main(files: list[str]) -> int:
     """Prints the findings of the files as JSON."""
     try:
         language = native_language()
-    except Exception as error:  # not installed, or too old for this Python: say so and let the other checks stand
+    except Exception as error:  # noqa: BLE001 - not installed, or too old: say so, let the other checks stand
         print(error, file=sys.stderr)
         return NO_ORQUESTA
     print(json.dumps({file: inspect(language, file) for file in files}))

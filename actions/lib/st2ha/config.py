@@ -209,8 +209,9 @@ class Section:
         return {str(key): int(section.number(key, 0, low=0, high=1e9)) for key in section.values}
 
     def optional_section(self, name: str) -> Optional[Section]:
+        """The mapping under `name`; None also for an empty one, which StackStorm makes up where the schema has it."""
         value = self.values.get(name)
-        return None if value is None else Section(value, self.at(name))
+        return None if _hollow(value) else Section(value, self.at(name))
 
     def sections(self, name: str) -> list[Section]:
         value = self.values.get(name) or []
@@ -288,6 +289,10 @@ def number_in(where: str, value: Any, low: float, high: float) -> float:
     if not low <= value <= high:
         raise BadInput(f"{where} is {value:g}: it must be between {low:g} and {high:g}")
     return float(value)
+
+
+def _hollow(value: Any) -> bool:
+    return all(map(_hollow, value.values())) if isinstance(value, Mapping) else value is None
 
 
 def _shown(value: Any) -> str:
