@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib
 
-CODE := actions/lib actions sensors lab metadata benchmarks demo tests bin/st2ha
-
 .PHONY: setup check test demo bench record clean
 setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed
 	@$(BIN)/python -m lab install mongodb
@@ -30,18 +28,14 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt requirements-orquesta.
 	@touch $@
 
 check: setup
-	@$(BIN)/ruff check $(CODE)
-	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -n 2 tests/unit
 
-test: setup
-	@$(BIN)/ruff check $(CODE)
-	@$(BIN)/ruff format --check $(CODE)
-	@$(BIN)/mypy
-	@$(BIN)/python -m metadata
-	@$(BIN)/pytest
+test: check
+	@$(BIN)/pytest tests/integration tests/faults
 
 demo: setup
 	@$(BIN)/python -m demo
