@@ -59,7 +59,7 @@ class Refused:
         """All reasons in one sentence, with the way on."""
         text = "; ".join(self.reasons + self.forceable)
         only_forceable = self.forceable and not self.reasons
-        return f"{self.goal} refused: {text}" + (" (force=true overrides this)" if only_forceable else "")
+        return f"{self.goal}: {text}" + (" (force=true overrides this)" if only_forceable else "")
 
 
 Decision = Union[Plan, Refused]

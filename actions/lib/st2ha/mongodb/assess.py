@@ -196,6 +196,11 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
             "TlsFailed", Severity.UNKNOWN, f"no trusted connection: {silent.reason}",
             f"renew the certificate of {name}, or correct mongodb.tls.ca_file", name,
         )  # fmt: skip
+    if silent.kind is Silence.BROKEN:
+        return scene.finding(
+            "MemberUnreadable", Severity.UNKNOWN, f"answers, but not as a member should: {silent.reason}",
+            f"is {name} a mongod, and does mongodb.tls.enabled say what it speaks?", name,
+        )  # fmt: skip
     if silent.kind is Silence.HUNG:
         return scene.finding(
             "MemberHung", severity, f"{silent.reason}: clients wait for it until their own time-out",

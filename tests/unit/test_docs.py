@@ -1,0 +1,22 @@
+"""The documents say what the code does."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "actions" / "lib" / "st2ha"
+
+
+def test_every_finding_is_documented_and_every_documented_one_exists() -> None:
+    sources = [*LIBRARY.glob("*/assess*.py"), *LIBRARY.glob("*/operations.py"), LIBRARY / "check.py"]
+    text = "\n".join(source.read_text() for source in sources)
+    raised = set(re.findall(r'(?:finding|Finding)\(\s*"([A-Z]\w+)"', text))
+    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE))
+    assert len(raised) > 25
+    assert raised == documented
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
