@@ -51,6 +51,7 @@ class ConfigMember:
     priority: float
     arbiter: bool = False
     hidden: bool = False
+    delay_s: float = 0.0  # it is meant to be behind by so much
 
     @property
     def electable(self) -> bool:
@@ -75,6 +76,7 @@ class SetConfig:
                 priority=float(each.get("priority", 1)),
                 arbiter=bool(each.get("arbiterOnly", False)),
                 hidden=bool(each.get("hidden", False)),
+                delay_s=float(each.get("secondaryDelaySecs", each.get("slaveDelay", 0))),
             )
             for each in config["members"]
         )
@@ -150,7 +152,9 @@ class Snapshot:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        return tuple(answer for answer in self.answers.values() if isinstance(answer, Member))
+        """Each member once, even if two of the configured hosts are names of one."""
+        members = {answer.name: answer for answer in self.answers.values() if isinstance(answer, Member)}
+        return tuple(members.values())
 
     def of(self, kind: type) -> Iterator[tuple[Host, Any]]:
         """The hosts whose answer is a `kind`, with their answers."""
@@ -168,9 +172,10 @@ class Snapshot:
 
     @property
     def config(self) -> Optional[SetConfig]:
-        """The newest configuration that any member holds."""
+        """The newest configuration that any member holds: a forced one has no term (-1), then the version decides."""
         configs = [member.config for member in self.members if member.config]
-        return max(configs, key=lambda config: (config.term, config.version), default=None)
+        forced = any(config.term < 0 for config in configs)
+        return max(configs, key=lambda config: (0 if forced else config.term, config.version), default=None)
 
     def member(self, name: str) -> Optional[Member]:
         return next((member for member in self.members if member.name == name), None)
@@ -187,7 +192,10 @@ class Snapshot:
         )
 
     def lag_s(self, member: Member) -> Optional[float]:
-        """Seconds of oplog by which `member` is behind the primary; None if either is unknown."""
+        """Seconds of oplog by which `member` is behind the primary; None if either is unknown.
+
+        It includes the delay of a member that is meant to be behind.
+        """
         primary = self.primary
         if primary is None or primary.optime is None or member.optime is None:
             return None

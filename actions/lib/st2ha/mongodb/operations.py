@@ -13,7 +13,7 @@ from st2ha.mongodb.assess import assess, healthy_words
 from st2ha.mongodb.facts import Snapshot
 from st2ha.mongodb.gather import gather
 from st2ha.plan import Decision, Refused, execute
-from st2ha.report import Finding, Report, Severity
+from st2ha.report import Finding, Report, Severity, clip
 from st2ha.stackstorm import failure
 
 SECOND_LOOK_S = 1.0
@@ -29,19 +29,25 @@ def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> Mo
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: bool = False) -> Report:
-    """Look at every member; twice where a replica is behind, because one look cannot tell standstill from lag."""
+    """The verdict over the replica set; `canary` adds a write that must come back from a majority."""
     began = time.monotonic()
     settings = settings_of(deployment, timeout_s)
+    snapshot, findings = _look(settings)
+    facts: dict[str, Any] = {"replica_set": settings.replica_set, "members": snapshot.rows()}
+    if canary:
+        findings += _canary(settings, facts)
+    return Report("MongoDB", healthy_words(snapshot), findings, facts, time.monotonic() - began)
+
+
+def _look(settings: Mongodb) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """Look at every member; twice where a replica is behind, because one look cannot tell standstill from lag."""
     snapshot = gather(settings)
     findings = _assess(settings, snapshot)
     if any(finding.code in ("ReplicaLagging", "NotSyncing") for finding in findings):
         time.sleep(SECOND_LOOK_S)
         earlier, snapshot = snapshot, gather(settings)
         findings = _assess(settings, snapshot, earlier)
-    facts: dict[str, Any] = {"replica_set": settings.replica_set, "members": snapshot.rows()}
-    if canary:
-        findings += _canary(settings, facts)
-    return Report("MongoDB", healthy_words(snapshot), findings, facts, time.monotonic() - began)
+    return snapshot, findings
 
 
 def _assess(settings: Mongodb, snapshot: Snapshot, earlier: Optional[Snapshot] = None) -> tuple[Finding, ...]:
@@ -101,16 +107,15 @@ def _change(settings: Mongodb, decision_from: Any, dry_run: bool, deadline_s: fl
             if decision.steps
             else f"OK {decision.goal}"
         )
-        return {"summary": words, "severity": "ok", **head, "elapsed_s": _since(began)}
+        return {"summary": clip(words), "severity": "ok", **head, "elapsed_s": _since(began)}
     from st2ha.mongodb.act import Acting
 
     outcome = execute(decision, Acting(settings, before).verbs(), deadline_s)
-    after = gather(settings)
-    findings = _assess(settings, after)
+    after, findings = _look(settings)
     report = Report(decision.goal, "done and proved", findings, {}, _since(began))
     result = {**report.result(), **head, **outcome.as_dict(), "after": after.rows()}
     if outcome.status == "done":
-        return {**result, "summary": f"OK {decision.goal}: done and proved in {_since(began):.1f} s"}
+        return {**result, "summary": clip(f"OK {decision.goal}: done and proved in {_since(began):.1f} s")}
     sentence = (
         f"{decision.goal} {outcome.status} after {len(outcome.done)} of {len(decision.steps)} steps: {outcome.reason}"
     )
