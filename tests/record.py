@@ -2,7 +2,7 @@
 
 `python -m tests.record [CASE ...]` writes <case>/facts.json; the expect.yaml beside it is written by hand.
 Addresses are renamed by role, so that expectations survive a new recording: mongo1 was the primary before the fault,
-mongo2 is the one after it (if there is another), the others follow in their order.
+mongo2 is the one after it (if there is another), then come the others, those that nobody syncs from last.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ TIMEOUT_S = 0.8
 Condition = Callable[[Snapshot], object]
 
 
+def leaves_last(rs: MongoCluster) -> list[Any]:
+    """The secondaries, those that nobody syncs from at the end: without one of these the others lose no source."""
+    secondaries = rs.secondaries()
+    sources = {rs.command(member.name, "replSetGetStatus").get("syncSourceHost") for member in secondaries}
+    return sorted(secondaries, key=lambda member: member.address not in sources)
+
+
 class Case:
     """One case in the making: the looks taken so far, and who was who."""
 
@@ -42,7 +49,7 @@ class Case:
         self.rs = rs
         self.settings: Mongodb = replace(mongodb, timeout_s=TIMEOUT_S, **settings)
         self.first = rs.primary()
-        self.others = rs.secondaries()
+        self.others = leaves_last(rs)
         self.looks: list[dict[str, Any]] = []
         self.primary_name = ""
 
@@ -79,7 +86,9 @@ class Case:
     def save(self, name: str) -> None:
         """Write facts.json: one line a reply, so that a new recording can be compared with the old one."""
         after = [member.address for member in self.rs.members if member.address == self.primary_name]
-        rest = [member.address for member in self.rs.members] + [str(host) for host in self.settings.hosts]
+        rest = [member.address for member in self.others + self.rs.members] + [
+            str(host) for host in self.settings.hosts
+        ]
         names = {
             address: f"mongo{number}:27017"
             for number, address in enumerate(dict.fromkeys([self.first.address, *after, *rest]), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ FACTS = Path(__file__).parent / "facts" / "mongodb"
 CASES = sorted(path.parent.name for path in FACTS.glob("*/facts.json"))
 
 
+@functools.cache
 def looks(case: str) -> list[Snapshot]:
     """The snapshots of a case: one, or an earlier and a later one."""
     facts = json_util.loads((FACTS / case / "facts.json").read_text())
@@ -29,6 +31,7 @@ def snapshot(case: str) -> Snapshot:
     return looks(case)[-1]
 
 
+@functools.cache
 def expectations(case: str) -> dict[str, Any]:
     """What a person wrote that must be found."""
     return dict(yaml.safe_load((FACTS / case / "expect.yaml").read_text()))

@@ -107,7 +107,8 @@ MADE = {
     ),
     "not syncing": Made(behind(HEALTHY, "mongo3", 4, sync_source=""), f"WARNING NotSyncing {M3}", "4 s behind"),
     "rollback id above the reviewed": Made(
-        changed(HEALTHY, "mongo1", rollback_id=4), f"WARNING RollbackHappened {M1}", "id 4, reviewed up to 3",
+        changed(HEALTHY, "mongo1", rollback_id=4, rolled_back_at="2026-11-22T01:02:03Z"),
+        f"WARNING RollbackHappened {M1}", "2026-11-22T01:02:03Z (rollback id 4)",
         reviewed={"mongo1:27017": 3},
     ),
     "certificate refused": Made(
@@ -198,7 +199,7 @@ def test_what_holds_when_nothing_is_found() -> None:
 
 
 def test_a_rollback_that_was_reviewed_is_not_told_again() -> None:
-    snapshot = changed(HEALTHY, "mongo2", rollback_id=3)
+    snapshot = changed(HEALTHY, "mongo2", rollback_id=3, rolled_back_at="2026-11-22T01:02:03Z")
     assert [each.code for each in assess(snapshot, MongodbLimits(), NOW)] == ["RollbackHappened"]
     assert assess(snapshot, MongodbLimits(), NOW, reviewed_rollbacks={"mongo2:27017": 3}) == ()
 

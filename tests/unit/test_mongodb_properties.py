@@ -121,7 +121,7 @@ def lose(snapshot: Snapshot, name: str, kind: Silence, stale: bool) -> Snapshot:
     return replace(snapshot, answers={**answers, lost: Silent(kind, "lost for the test", 1.0)})
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(sets(), st.sampled_from(SILENCES), st.booleans(), st.data())
 def test_losing_a_member_never_improves_the_verdict(
     nodes: list[Node], kind: Silence, stale: bool, data: st.DataObject
@@ -149,7 +149,7 @@ def test_losing_a_member_never_improves_the_verdict(
 # -- candidates
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sets())
 def test_the_best_candidate_has_no_limitation(nodes: list[Node]) -> None:
     snapshot = snapshot_of(nodes)
@@ -161,7 +161,7 @@ def test_the_best_candidate_has_no_limitation(nodes: list[Node]) -> None:
         assert limitation(snapshot, best) is None and not best.writable
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sets(), st.booleans(), st.data())
 def test_a_named_target_is_never_replaced(nodes: list[Node], force: bool, data: st.DataObject) -> None:
     snapshot = snapshot_of(nodes)
@@ -174,7 +174,7 @@ def test_a_named_target_is_never_replaced(nodes: list[Node], force: bool, data: 
         assert decision.reasons or decision.forceable
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sets(), st.booleans())
 def test_a_plan_starts_only_from_one_primary_and_a_majority(nodes: list[Node], force: bool) -> None:
     snapshot = snapshot_of(nodes)

@@ -17,7 +17,7 @@ from lab.proxy import Proxy
 from st2ha.config import Host
 from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all, connect
 
-TIMEOUT_S = 0.6
+TIMEOUT_S = 1.0
 LOOSE_S = TIMEOUT_S * 1.5 + 0.5
 
 
@@ -88,11 +88,12 @@ def test_fifty_servers_of_which_each_fifth_is_bad_cost_one_deadline(echo: tuple[
     modes = [
         ("hang", "blackhole", "drip", "refuse")[number // 5 % 4] if number % 5 == 0 else "pass" for number in range(50)
     ]
+    timeout_s = 2.0  # fifty answers from one thread of proxies take their time on a busy machine
     with contextlib.ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(echo, mode=mode)) for mode in modes]
         began = time.monotonic()
-        answers = ask_all([of(proxy) for proxy in proxies], ask, TIMEOUT_S)
-        assert time.monotonic() - began < LOOSE_S
+        answers = ask_all([of(proxy) for proxy in proxies], ask, timeout_s)
+        assert time.monotonic() - began < timeout_s * 1.5 + 0.5
         kinds = {
             "hang": Silence.HUNG,
             "drip": Silence.HUNG,
@@ -119,7 +120,7 @@ def test_a_server_that_never_lets_go_costs_its_deadline_and_not_more() -> None:
     answers = ask_all([Host("stubborn", 1)], stubborn, TIMEOUT_S)
     assert time.monotonic() - began < LOOSE_S
     silent = answers[Host("stubborn", 1)]
-    assert silent == Silent(Silence.HUNG, "accepts connections, no answer within 0.6 s", TIMEOUT_S)
+    assert silent == Silent(Silence.HUNG, "accepts connections, no answer within 1 s", TIMEOUT_S)
     assert closed.wait(5), "whatever it opened is closed behind it"
     end.set()
 

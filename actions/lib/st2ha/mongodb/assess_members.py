@@ -82,15 +82,14 @@ def _same(before: OpTime, after: Optional[OpTime]) -> bool:
 
 
 def rollback_happened(scene: Scene) -> Iterator[Finding]:
-    """The rollback id starts at 1 and rises with each rollback, but also with each start after a crash (measured on
-    6.0.5). Nothing the server tells parts the two; only the files do, in which rolled-back documents wait."""
+    """The rollback id rises with each rollback and with each start after a crash; the server's log tells which."""
     for member in scene.snapshot.members:
         reviewed = scene.reviewed_rollbacks.get(member.name, 1)
-        if member.rollback_id is not None and member.rollback_id > reviewed:
+        if member.rolled_back_at and member.rollback_id is not None and member.rollback_id > reviewed:
             yield scene.finding(
                 "RollbackHappened", Severity.WARNING,
-                f"has undone writes, or crashed (rollback id {member.rollback_id}, reviewed up to {reviewed})",
-                f"look for new files in <dbpath>/rollback on {member.name}, then set mongodb.reviewed_rollbacks "
+                f"undid writes that only it had at {member.rolled_back_at} (rollback id {member.rollback_id})",
+                f"look into <dbpath>/rollback on {member.name}, then set mongodb.reviewed_rollbacks "
                 f"{{{member.name}: {member.rollback_id}}}",
                 member.name,
             )  # fmt: skip

@@ -7,7 +7,8 @@ others stays apart, as its `views`. Replies are `hello` (serverStatus.repl), `re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
@@ -111,6 +112,7 @@ class Member:
     views: tuple[View, ...] = ()
     config: Optional[SetConfig] = None
     rollback_id: Optional[int] = None
+    rolled_back_at: Optional[str] = None  # ISO 8601; None also where the id rose by a crash
     oplog_window_s: Optional[float] = None
     oplog_wrapped: bool = False
     connections: Optional[tuple[int, int]] = None  # used, limit
@@ -235,11 +237,11 @@ def _row(snapshot: Snapshot, host: Host, answer: Answer) -> dict[str, Any]:
 
 def parse_member(
     host: Host,
-    replies: Mapping[str, Reply],
+    replies: Mapping[str, Any],
     clock_offset_s: Optional[float] = None,
     tls_expires_at: Optional[float] = None,
 ) -> Member:
-    """A Member from its replies: keys `hello`, `status`, `config`, `server`, `disk`; only `hello` must be there."""
+    """A Member from its replies `hello`, `status`, `config`, `server`, `disk`, `rollbacks`; only `hello` must be there."""
     hello, status, server = replies["hello"], replies.get("status", {}), replies.get("server", {})
     mine: Reply = next((each for each in status.get("members", ()) if each.get("self")), {})
     config = replies.get("config", {}).get("config")
@@ -259,6 +261,7 @@ def parse_member(
         ),
         config=SetConfig.from_reply(config) if config else None,
         rollback_id=server.get("repl", {}).get("rbid"),
+        rolled_back_at=_last_rollback(replies.get("rollbacks", ())),
         oplog_window_s=_window_s(oplog),
         oplog_wrapped=server.get("oplogTruncation", {}).get("truncateCount", 0) > 0,
         connections=(connections["current"], connections["current"] + connections["available"])
@@ -269,6 +272,10 @@ def parse_member(
         clock_offset_s=clock_offset_s,
         tls_expires_at=tls_expires_at,
     )
+
+
+def _last_rollback(lines: Sequence[str]) -> Optional[str]:
+    return str(json.loads(lines[-1])["t"]["$date"]) if lines else None
 
 
 def is_writable(hello: Reply) -> bool:
