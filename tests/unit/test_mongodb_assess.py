@@ -108,7 +108,7 @@ MADE = {
     "not syncing": Made(behind(HEALTHY, "mongo3", 4, sync_source=""), f"WARNING NotSyncing {M3}", "4 s behind"),
     "rollback id above the reviewed": Made(
         changed(HEALTHY, "mongo1", rollback_id=4, rolled_back_at="2026-11-22T01:02:03Z"),
-        f"WARNING RollbackHappened {M1}", "2026-11-22T01:02:03Z (rollback id 4)",
+        f"WARNING RollbackHappened {M1}", r"2026-11-22T01:02:03Z \(rollback id 4\)",
         reviewed={"mongo1:27017": 3},
     ),
     "certificate refused": Made(

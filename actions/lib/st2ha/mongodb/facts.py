@@ -241,7 +241,7 @@ def parse_member(
     clock_offset_s: Optional[float] = None,
     tls_expires_at: Optional[float] = None,
 ) -> Member:
-    """A Member from its replies `hello`, `status`, `config`, `server`, `disk`, `rollbacks`; only `hello` must be there."""
+    """A Member from `hello`, `status`, `config`, `server`, `disk`, `rollbacks`; only `hello` must be there."""
     hello, status, server = replies["hello"], replies.get("status", {}), replies.get("server", {})
     mine: Reply = next((each for each in status.get("members", ()) if each.get("self")), {})
     config = replies.get("config", {}).get("config")
