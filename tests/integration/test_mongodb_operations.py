@@ -261,10 +261,10 @@ def test_a_switchover_beside_an_arbiter(arbiter_set: MongoCluster) -> None:
 KILLED = """
 import json, os, signal, sys
 from st2ha.config import select
-from st2ha.mongodb import operations
+from st2ha.mongodb import changes
 
 config, target, last = json.load(sys.stdin)
-execute = operations.execute
+execute = changes.execute
 
 def dying(plan, verbs, deadline_s):
     done = []
@@ -276,8 +276,8 @@ def dying(plan, verbs, deadline_s):
         return ""
     return execute(plan, dict.fromkeys(verbs, run), deadline_s)
 
-operations.execute = dying
-operations.switchover(select(config), target)
+changes.execute = dying
+changes.switchover(select(config), target)
 """
 
 

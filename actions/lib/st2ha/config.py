@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -172,6 +171,8 @@ class Section:
         """Refuse a misspelt name instead of ignoring it."""
         for name in self.values:
             if name not in names:
+                import difflib  # only for a mistake: it costs every action 3 ms
+
                 close = difflib.get_close_matches(str(name), names, 1)
                 hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
                 raise BadInput(f"{self.at(str(name))} is not a setting: {hint}")
