@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from lab import venv  # noqa: F401
+
+# isort: split
+
 import argparse
 import signal
 import sys

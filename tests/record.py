@@ -7,6 +7,10 @@ mongo2 is the one after it (if there is another), then come the others, those th
 
 from __future__ import annotations
 
+from lab import venv  # noqa: F401
+
+# isort: split
+
 import contextlib
 import json
 import platform
