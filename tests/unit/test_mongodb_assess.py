@@ -14,7 +14,7 @@ from st2ha.config import MongodbLimits
 from st2ha.mongodb import assess as assess_module
 from st2ha.mongodb import assess_members
 from st2ha.mongodb.assess import assess, healthy_words
-from st2ha.mongodb.facts import ConfigMember, Denied, OpTime, Outsider, SetConfig, Snapshot
+from st2ha.mongodb.facts import ConfigMember, Denied, OpTime, Outsider, Rollback, SetConfig, Snapshot
 from st2ha.probe import Silence, Silent
 from st2ha.report import Finding, Severity, worst
 from tests import recorded
@@ -22,6 +22,7 @@ from tests.recorded import answered, changed, everywhere, host
 
 HEALTHY = recorded.snapshot("healthy3")
 NOW = HEALTHY.at
+ROLLBACK = Rollback(4, "2026-11-22T01:02:03Z", 7, "/data/rollback/lost")
 DAY_S = 86_400
 DOWN = Silent(Silence.REFUSED, "connection refused", 0.001)
 LOST = Silent(Silence.UNREACHABLE, "no connection within 3 s", 3.0)
@@ -107,8 +108,8 @@ MADE = {
     ),
     "not syncing": Made(behind(HEALTHY, "mongo3", 4, sync_source=""), f"WARNING NotSyncing {M3}", "4 s behind"),
     "rollback id above the reviewed": Made(
-        changed(HEALTHY, "mongo1", rollback_id=4, rolled_back_at="2026-11-22T01:02:03Z"),
-        f"WARNING RollbackHappened {M1}", r"2026-11-22T01:02:03Z \(rollback id 4\)",
+        changed(HEALTHY, "mongo1", rollback=ROLLBACK),
+        f"WARNING RollbackHappened {M1}", "undid 7 writes that only it had, at 2026-11-22T01:02:03Z",
         reviewed={"mongo1:27017": 3},
     ),
     "certificate refused": Made(
@@ -184,7 +185,7 @@ QUIET = {
     "one clock known": changed(everywhere(HEALTHY, clock_offset_s=None), "mongo1", clock_offset_s=90.0),
     "a secondary ahead of the primary as it was read": behind(HEALTHY, "mongo2", -2),
     "facts not told": everywhere(
-        HEALTHY, version=None, rollback_id=None, oplog_window_s=None, connections=None, disk_used=None
+        HEALTHY, version=None, rollback=None, oplog_window_s=None, connections=None, disk_used=None
     ),
 }
 
@@ -199,9 +200,9 @@ def test_what_holds_when_nothing_is_found() -> None:
 
 
 def test_a_rollback_that_was_reviewed_is_not_told_again() -> None:
-    snapshot = changed(HEALTHY, "mongo2", rollback_id=3, rolled_back_at="2026-11-22T01:02:03Z")
+    snapshot = changed(HEALTHY, "mongo2", rollback=ROLLBACK)
     assert [each.code for each in assess(snapshot, MongodbLimits(), NOW)] == ["RollbackHappened"]
-    assert assess(snapshot, MongodbLimits(), NOW, reviewed_rollbacks={"mongo2:27017": 3}) == ()
+    assert assess(snapshot, MongodbLimits(), NOW, reviewed_rollbacks={"mongo2:27017": 4}) == ()
 
 
 def test_time_is_an_argument() -> None:

@@ -64,7 +64,7 @@ def _answer(node: Node, nodes: list[Node], config: SetConfig) -> Answer:
     )
     return Member(
         node.host, node.name, _state(node), node.primary, "6.0.5", node.term,
-        OpTime(1, 1_000_000 - node.lag_s, 1), node.sync_source, views, config, 1, disk_used=node.disk_used,
+        OpTime(1, 1_000_000 - node.lag_s, 1), node.sync_source, views, config, disk_used=node.disk_used,
     )  # fmt: skip
 
 

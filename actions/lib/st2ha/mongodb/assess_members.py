@@ -82,15 +82,15 @@ def _same(before: OpTime, after: Optional[OpTime]) -> bool:
 
 
 def rollback_happened(scene: Scene) -> Iterator[Finding]:
-    """The rollback id rises with each rollback and with each start after a crash; the server's log tells which."""
+    """Writes that a majority never had are gone from the set, and wait in files until somebody looks at them."""
     for member in scene.snapshot.members:
-        reviewed = scene.reviewed_rollbacks.get(member.name, 1)
-        if member.rolled_back_at and member.rollback_id is not None and member.rollback_id > reviewed:
+        rollback = member.rollback
+        if rollback and rollback.id > scene.reviewed_rollbacks.get(member.name, 0):
             yield scene.finding(
                 "RollbackHappened", Severity.WARNING,
-                f"undid writes that only it had at {member.rolled_back_at} (rollback id {member.rollback_id})",
-                f"look into <dbpath>/rollback on {member.name}, then set mongodb.reviewed_rollbacks "
-                f"{{{member.name}: {member.rollback_id}}}",
+                f"undid {rollback.writes} writes that only it had, at {rollback.at}",
+                f"look into {rollback.directory} on {member.name}, then set mongodb.reviewed_rollbacks "
+                f"{{{member.name}: {rollback.id}}}",
                 member.name,
             )  # fmt: skip
 

@@ -98,6 +98,28 @@ class SetConfig:
 
 
 @dataclass(frozen=True)
+class Rollback:
+    """The last one in the server's log that undid writes. Its id rises with each rollback and with each crash."""
+
+    id: int
+    at: str  # ISO 8601, the member's clock
+    writes: int
+    directory: str  # on the member: the undone documents, as BSON
+
+    @classmethod
+    def from_log(cls, lines: Sequence[str]) -> Optional[Rollback]:
+        """From the log's lines "Rollback summary"; most of them undo no more than a note of an election."""
+        entries = [json.loads(line) for line in lines]
+        found = [(entry, sum(entry["attr"].get("rollbackCommandCounts", {}).values())) for entry in entries]
+        for entry, writes in reversed(found):
+            if writes:
+                attributes = entry["attr"]
+                where = attributes.get("rollbackDataFileDirectory", "<dbpath>/rollback")
+                return cls(int(attributes.get("rbid", 0)), str(entry["t"]["$date"]), writes, where)
+        return None
+
+
+@dataclass(frozen=True)
 class Member:
     """A member of the set as it describes itself. None: it did not say (an arbiter holds no users, so says little)."""
 
@@ -111,8 +133,7 @@ class Member:
     sync_source: str = ""
     views: tuple[View, ...] = ()
     config: Optional[SetConfig] = None
-    rollback_id: Optional[int] = None
-    rolled_back_at: Optional[str] = None  # ISO 8601; None also where the id rose by a crash
+    rollback: Optional[Rollback] = None
     oplog_window_s: Optional[float] = None
     oplog_wrapped: bool = False
     connections: Optional[tuple[int, int]] = None  # used, limit
@@ -260,8 +281,7 @@ def parse_member(
             for each in status.get("members", ())
         ),
         config=SetConfig.from_reply(config) if config else None,
-        rollback_id=server.get("repl", {}).get("rbid"),
-        rolled_back_at=_last_rollback(replies.get("rollbacks", ())),
+        rollback=Rollback.from_log(replies.get("rollbacks", ())),
         oplog_window_s=_window_s(oplog),
         oplog_wrapped=server.get("oplogTruncation", {}).get("truncateCount", 0) > 0,
         connections=(connections["current"], connections["current"] + connections["available"])
@@ -272,10 +292,6 @@ def parse_member(
         clock_offset_s=clock_offset_s,
         tls_expires_at=tls_expires_at,
     )
-
-
-def _last_rollback(lines: Sequence[str]) -> Optional[str]:
-    return str(json.loads(lines[-1])["t"]["$date"]) if lines else None
 
 
 def is_writable(hello: Reply) -> bool:
