@@ -34,39 +34,23 @@ vars(sys.modules[{module!r}])[{function!r}] = lambda *given, **named: os._exit(0
 names[{class_name!r}](config={config!r}).run(**{parameters!r})
 os._exit(1)
 """
-ENTERED = """
-names = {{"__name__": "entry"}}
-with open({path!r}) as file:
-    exec(compile(file.read(), {path!r}, "exec"), names)
-names[{class_name!r}](config={{}}).run
-os._exit(0)
-"""
 
 
 def measure(rs: MongoCluster) -> Iterator[Figure]:
     """An action without MongoDB, and one that needs its driver; medians above a bare interpreter."""
     config = {"deployments": [rs.deployment()]}
     light = _entry("notify", "Notify", "st2ha.notify", "notify", {}, {"message": "x"})
-    entered = _entered("mongodb_check", "MongodbCheck")
-    ready = _entry("mongodb_check", "MongodbCheck", "st2ha.mongodb.operations", "gather", config, {})
-    codes = (BARE, light, entered, ready, DRIVER)
-    rows = [tuple(_run_s(code) for code in codes) for _ in range(ROUNDS + 1)]
+    heavy = _entry("mongodb_check", "MongodbCheck", "st2ha.mongodb.operations", "gather", config, {})
+    rows = [(_run_s(BARE), _run_s(light), _run_s(heavy), _run_s(DRIVER)) for _ in range(ROUNDS + 1)]
     del rows[0]  # it may have compiled something
-    bare_ms, light_ms, entered_ms, ready_ms, driver_ms = (
-        1000 * statistics.median(row[column] - (row[0] if column else 0.0) for row in rows) for column in range(5)
+    bare_ms, light_ms, heavy_ms, driver_ms = (
+        1000 * statistics.median(row[column] - (row[0] if column else 0.0) for row in rows) for column in range(4)
     )
     bare = f"a bare interpreter: {bare_ms:.1f} ms"
     how = f"median of {ROUNDS} alternating processes"
     yield Figure("startup_without_driver", light_ms, 60, "ms", bare, f"notify, until its work begins; {how}")
-    # The driver is imported inside `run`; what that adds is told beside, as it is the driver's and not ours.
-    beside = f"until it would ask its members: {ready_ms:.0f} ms; `import pymongo` alone: {driver_ms:.0f} ms; {bare}"
-    yield Figure("startup_with_pymongo", entered_ms, 200, "ms", beside, f"mongodb_check, until `run` is entered; {how}")
-
-
-def _entered(name: str, class_name: str) -> str:
-    """Imports the entry and what it imports, and ends where `run` would begin."""
-    path = str(ROOT / "actions" / f"{name}.py")
-    return NO_LAB + ENTERED.format(path=path, class_name=class_name)
+    beside = f"`import pymongo` alone: {driver_ms:.0f} ms, {bare}"
+    yield Figure("startup_with_pymongo", heavy_ms, 200, "ms", beside, f"mongodb_check, until it would ask; {how}")
 
 
 def _entry(
