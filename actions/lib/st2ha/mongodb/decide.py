@@ -169,7 +169,8 @@ def _steps(snapshot: Snapshot, primary: Member, candidate: Member) -> tuple[Step
             for member, source in follows
         ),
         *(Step("freeze", m.name, f"only {candidate.name} is to be elected", {"seconds": STEP_DOWN_S}) for m in others),
-        Step("step_down", primary.name, "it stops taking writes and waits until a secondary has them all", expect),
+        Step("step_down", primary.name, "it stops taking writes and waits until a secondary has them all",
+             {**expect, "successor": candidate.name}),
         Step("elect", candidate.name, "it is elected at once, not after the election time-out"),
         *(Step("freeze", m.name, "it may be elected again", {"seconds": 0}) for m in (*others, primary)),
         Step("prove", candidate.name, "a majority write must come back from the new primary"),
