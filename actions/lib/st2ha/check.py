@@ -11,7 +11,7 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = {"mongodb": "st2ha.mongodb.operations"}
+LAYERS = {"mongodb": "st2ha.mongodb.operations", "mysql": "st2ha.mysql.operations", "rabbitmq": "st2ha.rabbitmq.operations"}
 """Layer of the configuration -> module with its `check(deployment, timeout_s) -> Report`."""
 
 

@@ -1,0 +1,137 @@
+"""Read a primary and its replicas: each server is asked directly, all at once, and answers for itself."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import time
+from collections.abc import Iterable
+from typing import Any, Callable, Optional
+
+import pymysql
+
+from st2ha.config import Host
+from st2ha.errors import BadInput
+from st2ha.mysql import client as driver
+from st2ha.mysql.client import Session
+from st2ha.mysql.facts import Answer, Denied, Member, Snapshot
+from st2ha.mysql.parse import COMPARED, READ, parse_member
+from st2ha.mysql.settings import Mysql
+from st2ha.probe import Attempt, Unanswered, ask_all
+
+Replies = dict[str, Any]
+Record = Callable[[Host, Replies], None]
+
+STATUS = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected') OR Variable_name LIKE 'Rpl_semi_sync_%'"
+VARIABLES = (
+    f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({', '.join(map(repr, (*READ, *COMPARED)))}) "
+    "OR Variable_name LIKE 'rpl_semi_sync_%'"
+)
+TRANSACTIONS = (
+    "SELECT MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())) AS oldest_s FROM information_schema.INNODB_TRX "
+    "WHERE trx_state <> 'LOCK WAIT'"
+)
+USERS = "SELECT DISTINCT User AS name FROM mysql.user WHERE Repl_slave_priv = 'Y'"
+DISKS = "SELECT Path AS path, Used AS used, Available AS available FROM information_schema.DISKS"
+ORIGIN = (
+    "SELECT GLOBAL_VALUE_ORIGIN AS origin FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'READ_ONLY'",
+    "SELECT VARIABLE_SOURCE AS origin FROM performance_schema.variables_info WHERE VARIABLE_NAME = 'read_only'",
+)
+
+
+def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
+    """All facts within `settings.timeout_s`. `record` is given each server's replies (they become test cases)."""
+    addresses: dict[Host, tuple[str, ...]] = {}
+
+    def ask(host: Host, attempt: Attempt) -> Answer:
+        return _ask(settings, host, attempt, addresses, record)
+
+    at = time.time()
+    answers = ask_all(settings.hosts, ask, settings.timeout_s)
+    _same_dialect(answers.values())
+    return Snapshot(settings.cluster, answers, at, dict(addresses))
+
+
+def _same_dialect(answers: Iterable[Any]) -> None:
+    dialects = {answer.dialect: answer.name for answer in answers if isinstance(answer, Member)}
+    if len(dialects) > 1:
+        raise BadInput(
+            f"mysql.hosts mixes MariaDB ({dialects['mariadb']}) and MySQL ({dialects['mysql']}): they cannot replicate "
+            "by GTID, give each its own deployment"
+        )
+
+
+def _ask(
+    settings: Mysql, host: Host, attempt: Attempt, addresses: dict[Host, tuple[str, ...]], record: Optional[Record]
+) -> Answer:
+    try:
+        session = driver.open_session(settings, host, attempt)
+        addresses[host] = (session.connection._sock.getpeername()[0],)
+        replies = read(session, settings.canary_database)
+    except driver.Refused as error:
+        return Denied(host, str(host), str(error))
+    except driver.DriverError as error:
+        raise Unanswered(driver.silence(error), driver.words(error)) from None
+    if record is not None:
+        record(host, replies)
+    return parse_member(host, replies)
+
+
+def read(session: Session, canary_database: str) -> Replies:
+    """A server's replies as plain JSON; what we may not read is named under `unread`."""
+    dialect, unread = session.dialect, dict[str, str]()
+
+    def rows(what: str, statement: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        try:
+            return [{key: _plain(value) for key, value in row.items()} for row in session.rows(statement, values)]
+        except pymysql.MySQLError as error:
+            if driver.code_of(error) in driver.NO_PRIVILEGE:
+                unread[what] = driver.words(error)
+            elif driver.code_of(error) not in driver.NO_SUCH:
+                raise
+            return []
+
+    def named(what: str, statement: str) -> dict[str, Any]:
+        return {row["Variable_name"].lower(): row["Value"] for row in rows(what, statement)}
+
+    replies: Replies = {
+        "greeting": session.greeting,
+        "variables": named("variables", VARIABLES),
+        "status": named("status", STATUS),
+        "applied": (rows("gtids", dialect.applied) or [{"value": ""}])[0]["value"],
+        "replica": rows("replication status", dialect.replica_status),
+        "transactions": rows("transactions", TRANSACTIONS),
+        "users": rows("replication users", USERS),
+        "origin": rows("variables' origin", ORIGIN[not dialect.mariadb]),
+        "failover": rows(
+            "failovers", f"SELECT at, former, current FROM `{canary_database}`.failovers ORDER BY at DESC LIMIT 1"
+        ),
+    }  # fmt: skip
+    if dialect.mariadb:
+        replies["disks"] = rows("disks", DISKS)
+        replies["purged"] = _purged_of_mariadb(rows)
+    else:
+        replies["purged"] = (rows("purged", "SELECT @@GLOBAL.gtid_purged AS value") or [{"value": ""}])[0]["value"]
+    replies["unread"] = unread
+    replies["tls_expires_at"] = session.tls_expires_at
+    return replies
+
+
+def _purged_of_mariadb(rows: Callable[..., list[dict[str, Any]]]) -> str:
+    """The position at the start of the oldest binary log: what came before cannot be sent any more."""
+    try:
+        logs = rows("binary logs", "SHOW BINARY LOGS")
+    except pymysql.MySQLError:  # 1381: there are none
+        return ""
+    if not logs:
+        return ""
+    found = rows("binary logs", "SELECT BINLOG_GTID_POS(%s, 4) AS value", (logs[0]["Log_name"],))
+    return str(found[0]["value"] or "") if found else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.timedelta)):
+        return str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
