@@ -38,6 +38,7 @@ class Member:
     host: str
     port: int
     uid: int | None
+    ports: tuple[int, ...] = ()  # all of them, ``port`` first
 
     @property
     def address(self) -> str:
@@ -52,6 +53,7 @@ class Cluster:
 
     service: ClassVar[str]
     prefix: ClassVar[str]
+    ports_per_member: ClassVar[int] = 1
 
     def __init__(self, directory: Path | str | None, size: int, settings: dict[str, Any], base_port: int = 0) -> None:
         self._given = Path(directory).absolute() if directory is not None else None
@@ -78,13 +80,12 @@ class Cluster:
         self._persistent = persistent
         self._claim_directory()
         try:
-            self._attach(reserve(self._size, self.directory, self._base_port))
+            self._attach(reserve(self._size * self.ports_per_member, self.directory, self._base_port))
             self._save()
             self._set_guardian()
             self.network.up()
             self._prepare()
-            for server in self.servers.values():
-                server.start()
+            self._start_all()
             self._launch()
         except BaseException:
             self.down()
@@ -190,8 +191,17 @@ class Cluster:
     def _command(self, member: Member) -> list[str]:
         raise NotImplementedError
 
+    def _environment(self, member: Member) -> dict[str, str]:
+        """What a server's environment holds besides ours."""
+        return {}
+
     def _prepare(self) -> None:
         """Write files before the first start."""
+
+    def _start_all(self) -> None:
+        """Start the servers; overridden where the order matters."""
+        for server in self.servers.values():
+            server.start()
 
     def _launch(self) -> None:
         """Make a cluster of the started servers and wait until it is ready."""
@@ -230,19 +240,29 @@ class Cluster:
     def _attach(self, ports: list[int]) -> None:
         root = os.geteuid() == 0
         self.members = [
-            Member(f"{self.prefix}{i}", "127.0.0.1", port, UID_BASE + port if root else None)
-            for i, port in enumerate(ports, start=1)
+            Member(f"{self.prefix}{i}", "127.0.0.1", own[0], UID_BASE + own[0] if root else None, own)
+            for i, own in enumerate(_grouped(ports, self.ports_per_member), start=1)
         ]
-        self.network = network_of({"ports": ports, "prefix": self.prefix})
+        self.network = network_of(self._state())
         self.servers = {
-            m.name: Server(m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=m.uid)
+            m.name: Server(
+                m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=m.uid,
+                env=self._environment(m),
+            )
             for m in self.members
+        }  # fmt: skip
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "prefix": self.prefix,
+            "ports": [port for m in self.members for port in m.ports],
+            "ports_per_member": self.ports_per_member,
+            "settings": self._settings,
         }
 
     def _save(self) -> None:
-        ports = [m.port for m in self.members]
-        state = {"service": self.service, "prefix": self.prefix, "ports": ports, "settings": self._settings}
-        (self.directory / "state.json").write_text(json.dumps(state, indent=1))
+        (self.directory / "state.json").write_text(json.dumps(self._state(), indent=1))
         for member in self.members:
             directory = self.directory / member.name
             directory.mkdir(mode=0o700)
@@ -272,9 +292,13 @@ class Cluster:
 
 def network_of(state: dict[str, Any]) -> Network:
     """The network of a cluster from its saved state."""
-    ports = state["ports"]
-    ends = [Endpoint(f"{state['prefix']}{i}", UID_BASE + port, (port,)) for i, port in enumerate(ports, start=1)]
-    return Network(ports[0], ends)
+    groups = _grouped(state["ports"], state["ports_per_member"])
+    ends = [Endpoint(f"{state['prefix']}{i}", UID_BASE + own[0], own) for i, own in enumerate(groups, start=1)]
+    return Network(groups[0][0], ends)
+
+
+def _grouped(ports: list[int], size: int) -> list[tuple[int, ...]]:
+    return [tuple(ports[i : i + size]) for i in range(0, len(ports), size)]
 
 
 def read_state(directory: Path) -> dict[str, Any]:
