@@ -110,8 +110,8 @@ class Mariadb(Flavor):
         return [
             *("--gtid-strict-mode=1", "--log-slave-updates", "--skip-slave-start", "--innodb-log-file-size=4M"),
             *("--rpl-semi-sync-master-enabled=1", "--rpl-semi-sync-slave-enabled=1", "--plugin-load-add=disks"),
-            # A replica that waits for a replica of its own, or a new primary without one, would stand still for 10 s.
-            *("--rpl-semi-sync-master-timeout=10000", "--rpl-semi-sync-master-wait-no-slave=0"),
+            # A replica that waits for a replica of its own, or a new primary without one, would stand still for the timeout.
+            *("--rpl-semi-sync-master-timeout=1000", "--rpl-semi-sync-master-wait-no-slave=0"),
         ]
 
     def change_source(self, host: str, port: int, password: str) -> list[str]:
@@ -164,7 +164,7 @@ class Mysql9(Flavor):
             *("--innodb-redo-log-capacity=8M", "--mysqlx=0", "--super-read-only=1"),
             "--plugin-load=semisync_source.so;semisync_replica.so",
             *("--loose-rpl-semi-sync-source-enabled=1", "--loose-rpl-semi-sync-replica-enabled=1"),
-            *("--loose-rpl-semi-sync-source-timeout=10000", "--loose-rpl-semi-sync-source-wait-no-replica=0"),
+            *("--loose-rpl-semi-sync-source-timeout=1000", "--loose-rpl-semi-sync-source-wait-no-replica=0"),
         ]
 
     def change_source(self, host: str, port: int, password: str) -> list[str]:

@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
 from st2ha.change import wait_until
-from st2ha.config import Host
 from st2ha.errors import HaError, StepFailed, WorldChanged
 from st2ha.mysql import client as driver
 from st2ha.mysql.canary import write_canary
 from st2ha.mysql.client import Session
-from st2ha.mysql.facts import Channel, Snapshot
-from st2ha.mysql.gather import gather
+from st2ha.mysql.facts import Snapshot
 from st2ha.mysql.parse import channels_of, gtids_of
+from st2ha.mysql.servers import Servers, in_sentences, not_running, wait_for_position
 from st2ha.mysql.settings import Mysql
 from st2ha.plan import Step, Verb
-from st2ha.probe import Silence, Silent
 from st2ha.report import Finding, Severity
 
 FREEZE_S = 5
@@ -37,14 +35,13 @@ Announce = Callable[[str, Mapping[str, Any]], str]
 """Runs an action by name with parameters and waits for it; returns a note, raises HaError if it failed."""
 
 
-class Acting:
-    """The verbs for one cluster; `snapshot` is the one that the plan was decided from."""
+class Acting(Servers):
+    """The verbs for one cluster, and the lock that a switchover holds on the old primary."""
 
     def __init__(self, settings: Mysql, snapshot: Snapshot, announce: Optional[Announce] = None) -> None:
-        self.settings, self.snapshot, self._announce = settings, snapshot, announce
-        self.hosts = {str(host): host for host in snapshot.answers}
+        super().__init__(settings, snapshot)
         self.findings: list[Finding] = []
-        self._sessions: dict[str, Session] = {}
+        self._announce = announce
         self._lock: Optional[Session] = None
         self._frozen_at: Optional[str] = None
 
@@ -54,14 +51,14 @@ class Acting:
             "freeze", "catch_up", "promote", "announce", "release", "forget_source", "attach", "prove", "unfreeze",
             "follow_again", "fence", "confirm_lost", "drain", "record",
         )  # fmt: skip
-        return {name: _sentences(getattr(self, name)) for name in names}
+        return {name: in_sentences(getattr(self, name)) for name in names}
 
     def close(self) -> None:
         """End the sessions; a lock that is still held goes with its session."""
-        for session in (*self._sessions.values(), *([self._lock] if self._lock else [])):
-            session.close()
-        self._sessions.clear()
-        self._lock = None
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     # -- the planned switchover
 
@@ -70,10 +67,10 @@ class Acting:
 
         Nothing undoes read_only if we die now: then nobody is writable, which is safe.
         """
-        self._require_read_only(besides=step.target)
-        self._session(str(step.expect["target"]))
-        self._lock = lock = self._dial(step.target)
-        old = self._session(step.target)
+        self.require_read_only(besides=step.target)
+        self.session(str(step.expect["target"]))
+        self._lock = lock = self.dial(step.target)
+        old = self.session(step.target)
         began = time.monotonic()
         lock.run(f"SET SESSION lock_wait_timeout={FREEZE_S}")
         try:
@@ -92,26 +89,26 @@ class Acting:
         if self._frozen_at is None:
             raise WorldChanged("the old primary was not frozen by this plan")
         began = time.monotonic()
-        self._wait_for(self._session(step.target), self._frozen_at, CATCH_UP_S, step.target)
+        wait_for_position(self.session(step.target), self._frozen_at, CATCH_UP_S, step.target)
         return f"has everything after {(time.monotonic() - began) * 1000:.0f} ms"
 
     def promote(self, step: Step) -> str:
         """Stop replicating and take writes, if every other server that can be asked is read-only."""
-        session = self._session(step.target)
+        session = self.session(step.target)
         found = int(session.value("SELECT @@server_id AS value"))
         if found != step.expect["server_id"]:
             raise WorldChanged(f"{step.target} has server_id {found}, the plan was made for {step.expect['server_id']}")
-        self._require_read_only(besides=step.target)
+        self.require_read_only(besides=step.target)
         session.run(session.dialect.stop)
         if self._frozen_at is not None:
-            self._wait_for(session, self._frozen_at, 0, step.target)
-        self._require_read_only(besides=step.target)
+            wait_for_position(session, self._frozen_at, 0, step.target)
+        self.require_read_only(besides=step.target)
         session.run("SET GLOBAL read_only=0")
         return "takes writes"
 
     def release(self, step: Step) -> str:
         """End the clients' connections to the old primary, then the lock that held their writes."""
-        session, ended = self._session(step.target), 0
+        session, ended = self.session(step.target), 0
         for row in session.rows("SHOW PROCESSLIST"):
             ours = row["User"] in (self.settings.username, self.settings.replication_username)
             if not ours and row["User"] not in ("system user", "event_scheduler") and "Dump" not in str(row["Command"]):
@@ -124,14 +121,14 @@ class Acting:
         return f"{ended} connections ended"
 
     def forget_source(self, step: Step) -> str:
-        session = self._session(step.target)
+        session = self.session(step.target)
         session.run(session.dialect.stop, session.dialect.reset)
         return "replicates from nobody"
 
     def attach(self, step: Step) -> str:
         """Make the target a read-only replica of the source, unless it has what the source has not."""
         source, (user, password) = str(step.expect["source"]), self.settings.replication_login()
-        session, above = self._session(step.target), self._session(source)
+        session, above = self.session(step.target), self.session(source)
         host = self.hosts[source]
         errant = gtids_of(session).beyond(gtids_of(above))
         if errant:
@@ -142,32 +139,32 @@ class Acting:
         ):
             session.rows(statement, values)
         session.run(session.dialect.start)
-        waited_s = wait_until(lambda: _not_running(session), ATTACH_S, f"{step.target} to replicate from {source}")
+        waited_s = wait_until(lambda: not_running(session), ATTACH_S, f"{step.target} to replicate from {source}")
         return f"replicates after {waited_s:.2f} s"
 
     def prove(self, step: Step) -> str:
-        replicas = {name: self._session(name) for name in step.expect["replicas"]}
-        return write_canary(self._session(step.target), replicas, self.settings.canary_database)
+        replicas = {name: self.session(name) for name in step.expect["replicas"]}
+        return write_canary(self.session(step.target), replicas, self.settings.canary_database)
 
     # -- the way back
 
     def unfreeze(self, step: Step) -> str:
         """Open the old primary again, if every other server is read-only."""
-        self._require_read_only(besides=step.target, all_of_them=True)
-        self._session(step.target).run("SET GLOBAL read_only=0")
+        self.require_read_only(besides=step.target, all_of_them=True)
+        self.session(step.target).run("SET GLOBAL read_only=0")
         return "takes writes again"
 
     def follow_again(self, step: Step) -> str:
-        session = self._session(step.target)
+        session = self.session(step.target)
         session.run(session.dialect.start)
-        waited_s = wait_until(lambda: _not_running(session), ATTACH_S, f"{step.target} to replicate again")
+        waited_s = wait_until(lambda: not_running(session), ATTACH_S, f"{step.target} to replicate again")
         return f"replicates after {waited_s:.2f} s"
 
     # -- the forced failover
 
     def fence(self, step: Step) -> str:
         """Read-only at once, without waiting for what runs there longer than a moment; its clients are ended."""
-        session = self._session(step.target)
+        session = self.session(step.target)
         session.run("SET SESSION lock_wait_timeout=1")
         for attempt in (1, 2):
             try:
@@ -181,8 +178,8 @@ class Acting:
 
     def confirm_lost(self, step: Step) -> str:
         """The candidate must have lost its source, too: a stream that only looks alive is begun anew."""
-        former, session = str(step.expect["former"]), self._session(step.target)
-        silent = self._still_silent(former)
+        former, session = str(step.expect["former"]), self.session(step.target)
+        silent = self.still_silent(former)
         if all(channel.io != "Yes" for channel in channels_of(session)):
             return f"{former} is {silent}, and lost to {step.target}"
         session.run(session.dialect.stop_io, session.dialect.start_io)
@@ -195,7 +192,7 @@ class Acting:
 
     def drain(self, step: Step) -> str:
         """Apply the whole relay log: what the dead primary has sent and somebody has been told is safe."""
-        session = self._session(step.target)
+        session = self.session(step.target)
         session.run(session.dialect.stop_io)
 
         def left() -> Optional[str]:
@@ -210,7 +207,7 @@ class Acting:
 
     def record(self, step: Step) -> str:
         """Remember the failover in the servers themselves: it must be known where StackStorm is not."""
-        session, database = self._session(step.target), self.settings.canary_database
+        session, database = self.session(step.target), self.settings.canary_database
         session.run(
             f"CREATE DATABASE IF NOT EXISTS `{database}`",
             f"CREATE TABLE IF NOT EXISTS `{database}`.failovers "
@@ -235,70 +232,3 @@ class Acting:
             message = f"{action} failed ({error}): clients may still look for the old primary"
             self.findings.append(Finding("HookFailed", Severity.CRITICAL, subject, message, remedy))
             return f"FAILED: {error}"
-
-    # -- inside
-
-    def _session(self, name: str) -> Session:
-        if name not in self._sessions:
-            self._sessions[name] = self._dial(name)
-        return self._sessions[name]
-
-    def _dial(self, name: str) -> Session:
-        host: Optional[Host] = self.hosts.get(name)
-        if host is None:
-            raise WorldChanged(f"{name} is not among the servers that were read")
-        return driver.dial(self.settings, host, self.settings.timeout_s, max(self.settings.timeout_s, CATCH_UP_S + 5))
-
-    def _require_read_only(self, besides: str, all_of_them: bool = False) -> None:
-        """WorldChanged unless the others are read-only; one that was silent before is left out, unless all count."""
-        for name, host in self.hosts.items():
-            silent = isinstance(self.snapshot.answers[host], Silent)
-            if name == besides or (silent and not all_of_them):
-                continue
-            if not int(self._session(name).value("SELECT @@GLOBAL.read_only AS value")):
-                raise WorldChanged(f"{name} takes writes: two writable servers would be a split brain")
-
-    def _still_silent(self, name: str) -> str:
-        only = gather_one(self.settings, self.hosts[name])
-        if only is None or only.kind not in (Silence.REFUSED, Silence.UNREACHABLE, Silence.HUNG):
-            raise WorldChanged(f"{name} answers again: check and decide again")
-        return str(only.kind.value)
-
-    @staticmethod
-    def _wait_for(session: Session, position: str, seconds: float, name: str) -> None:
-        if position and session.value(*session.dialect.waiting(position, seconds)) != 0:
-            raise StepFailed(f"{name} has not applied everything up to {position} within {seconds:g} s")
-
-
-def gather_one(settings: Mysql, host: Host) -> Optional[Silent]:
-    """The silence of one server, or None if it answers; within a second."""
-    import dataclasses
-
-    once = dataclasses.replace(settings, hosts=(host,), prefer=(), timeout_s=min(1.0, settings.timeout_s))
-    answer = gather(once).answers[host]
-    return answer if isinstance(answer, Silent) else None
-
-
-def _not_running(session: Session) -> Optional[str]:
-    channels: tuple[Channel, ...] = channels_of(session)
-    if channels and all(channel.running for channel in channels):
-        return None
-    for channel in channels:
-        if channel.io_errno and channel.io == "No":
-            raise StepFailed(f"the server refuses: {channel.io_error}")
-        if channel.sql_error:
-            raise StepFailed(f"the SQL thread stopped: {channel.sql_error}")
-    return (
-        ", ".join(f"IO {channel.io}, SQL {channel.sql} {channel.io_error}" for channel in channels)
-        or "no source is set"
-    )
-
-
-def _sentences(verb: Verb) -> Verb:
-    def telling(step: Step) -> str:
-        try:
-            return verb(step)
-        except driver.DriverError as error:
-            raise StepFailed(driver.words(error)) from None
-
-    return telling

@@ -92,6 +92,7 @@ def rejoin(snapshot: Snapshot, settings: Mysql, member: str) -> Decision:
     return Plan(
         f"{goal} as a replica of {primary.name}",
         (
+            *([Step("forget_source", primary.name, "a primary follows nobody")] if primary.channels else []),
             Step("fence", name, "only the primary takes writes"),
             Step("attach", name, f"it fetches what it lacks from {primary.name}", {"source": primary.name}),
             Step("prove", primary.name, f"a write must arrive at {name}", {"replicas": [name]}),

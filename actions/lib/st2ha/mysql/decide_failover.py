@@ -81,7 +81,7 @@ def _hard_reasons(snapshot: Snapshot, settings: Mysql, candidate: Member, acknow
         left_s = last.at + settings.block_s - snapshot.at
         if left_s > 0:
             reasons.append(
-                f"the last failover, to {last.current}, was {snapshot.at - last.at:.0f} s ago: find out why first, then "
+                f"the last failover, to {last.current}, was {snapshot.at - last.at:.0f} s ago: find out why, then "
                 f"use acknowledge=true (or wait {left_s:.0f} s)"
             )
     return reasons
