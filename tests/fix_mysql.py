@@ -15,7 +15,6 @@ from lab.errors import LabError
 from lab.mysql import MysqlCluster
 from lab.mysql_flavors import Mysql9
 
-
 OWN_DATABASES = {"app", "mysql", "information_schema", "performance_schema", "sys"}
 
 

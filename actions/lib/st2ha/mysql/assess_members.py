@@ -23,7 +23,8 @@ def replication(scene: Scene) -> Iterator[Finding]:
             yield from _channel(scene, member, channel)
     primary = scene.snapshot.primary
     for member in scene.snapshot.members:
-        if primary is not None and member is not primary and not member.channels and not member.writable:
+        told = "replication status" not in member.unread
+        if primary is not None and member is not primary and told and not member.channels and not member.writable:
             yield scene.finding(
                 "NotReplicating", Severity.WARNING, f"follows nobody: {primary.name} has no copy there",
                 f"mysql_rejoin member={member.name}", member.name,

@@ -92,8 +92,8 @@ def rejoin(snapshot: Snapshot, settings: Mysql, member: str) -> Decision:
     return Plan(
         f"{goal} as a replica of {primary.name}",
         (
-            *([Step("forget_source", primary.name, "a primary follows nobody")] if primary.channels else []),
             Step("fence", name, "only the primary takes writes"),
+            *([Step("forget_source", primary.name, "a primary follows nobody")] if primary.channels else []),
             Step("attach", name, f"it fetches what it lacks from {primary.name}", {"source": primary.name}),
             Step("prove", primary.name, f"a write must arrive at {name}", {"replicas": [name]}),
         ),
@@ -129,7 +129,9 @@ def best_replica(snapshot: Snapshot, settings: Mysql) -> Optional[Member]:
 
 def limitation(snapshot: Snapshot, settings: Mysql, member: Member) -> Optional[str]:
     """Why `member` cannot take over by plan as it is now; None if it can. Nothing here may be forced."""
-    source = snapshot.source
+    source, hidden = snapshot.source, unreadable(member)
+    if hidden:
+        return f"{member.name}: {hidden}"
     if source is None or not any(snapshot.source_name(each) == source.name for each in member.channels):
         return f"{member.name} does not replicate from {source.name if source else 'a known primary'}"
     stopped = next((each for each in member.channels if not each.running), None)

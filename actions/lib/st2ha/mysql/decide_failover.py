@@ -67,6 +67,7 @@ def _why_nobody(snapshot: Snapshot, wanted: Optional[str]) -> list[str]:
     if wanted:
         return [f"{wanted} does not answer"]
     found = [standing_limitation(m) or _sql_stopped(m) for m in snapshot.members if not m.writable]
+    found += [f"{answer.name} does not let us in ({answer.reason})" for _, answer in snapshot.of(Denied)]
     return [reason for reason in found if reason] or ["no server answers that could take over"]
 
 

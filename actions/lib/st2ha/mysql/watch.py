@@ -88,10 +88,11 @@ class Watch:
 
 
 def roles(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The primary as a row for st2ha.watch.update_role; no row without one, or with two. MySQL counts no elections: 0."""
+    """The primary as a row for st2ha.watch.update_role, none without one or with two. Nobody counts elections: 0."""
     if snapshot.primary is None:
         return []
-    return [{"subject": f"mysql/{snapshot.cluster}", "role": "primary", "name": snapshot.primary.name, "term": 0}]
+    row = {"subject": f"mysql/{snapshot.cluster}", "role": "primary"}
+    return [{**row, "name": snapshot.primary.name, "term": 0}]
 
 
 class Pulse:

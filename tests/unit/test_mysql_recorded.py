@@ -1,0 +1,59 @@
+"""What is found and decided in situations that were made on real servers (python -m tests.record_mysql)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from st2ha.mysql import decide, decide_failover
+from st2ha.mysql.assess import assess
+from st2ha.plan import Decision, Plan
+from tests import recorded_mysql as recorded
+from tests.recorded_mysql import SETTINGS
+
+
+def told(decision: Decision) -> object:
+    """A plan's steps, or the sentence of a refusal."""
+    if isinstance(decision, Plan):
+        return [f"{step.verb} {step.target}" for step in decision.steps]
+    return decision.sentence()
+
+
+def findings(case: str) -> list[str]:
+    """`severity Code subject` of each, the worst first."""
+    looks = recorded.looks(case)
+    found = assess(looks[-1], SETTINGS, looks[-1].at, looks[0] if len(looks) > 1 else None)
+    return [f"{each.severity.word} {each.code} {each.subject.split('/')[-1]}" for each in found]
+
+
+@pytest.mark.parametrize("case", recorded.CASES)
+def test_findings(case: str) -> None:
+    assert findings(case) == recorded.expectations(case)["findings"]
+
+
+@pytest.mark.parametrize("case", recorded.CASES)
+def test_decisions(case: str) -> None:
+    snapshot, expected = recorded.snapshot(case), recorded.expectations(case)
+    assert told(decide.switchover(snapshot, SETTINGS)) == expected["switchover"]
+    assert told(decide_failover.failover(snapshot, SETTINGS)) == expected["failover"]
+    assert told(decide.rejoin(snapshot, SETTINGS, "db1")) == expected["rejoin_db1"]
+
+
+@pytest.mark.parametrize("case", recorded.CASES)
+def test_every_finding_says_what_follows_and_what_to_do(case: str) -> None:
+    looks = recorded.looks(case)
+    for finding in assess(looks[-1], SETTINGS, looks[-1].at):
+        assert finding.remedy and len(finding.line()) < 700
+        assert re.search(r"\d|:|,", finding.message)
+
+
+def test_every_code_is_documented() -> None:
+    """docs/findings.md has a row for each code that a rule can tell."""
+    library = Path(__file__).resolve().parents[2]
+    sources = "".join(path.read_text() for path in (library / "actions/lib/st2ha/mysql").glob("*.py"))
+    codes = set(re.findall(r'(?:finding\(\s*|Finding\()"([A-Z]\w+)"', sources))
+    assert len(codes) > 25
+    documented = (library / "docs/findings.md").read_text().split("## MySQL")[1].split("\n## ")[0]
+    assert {code for code in codes if f"`{code}`" not in documented} == set()
