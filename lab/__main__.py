@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from lab.cluster import Cluster, read_state
+from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.install import install_mongodb
 from lab.mongodb import MongoCluster
@@ -18,10 +18,17 @@ from lab.mysql import MysqlCluster
 from lab.mysql_flavors import FLAVORS, install_mysql9
 from lab.ports import DEFAULT_STATE_DIR, state_dir
 from lab.rabbitmq import RabbitCluster
+from lab.rabbitmq4 import Rabbit4Cluster, install_rabbitmq4
+from lab.state import read_state
 from lab.versions import versions
 
-SERVICES: dict[str, type[Cluster]] = {"mongodb": MongoCluster, "mysql": MysqlCluster, "rabbitmq": RabbitCluster}
-INSTALLERS = {"mongodb": install_mongodb, "mysql9": install_mysql9}
+SERVICES: dict[str, type[Cluster]] = {
+    "mongodb": MongoCluster,
+    "mysql": MysqlCluster,
+    "rabbitmq": RabbitCluster,
+    "rabbitmq4": Rabbit4Cluster,
+}
+INSTALLERS = {"mongodb": install_mongodb, "mysql9": install_mysql9, "rabbitmq4": install_rabbitmq4}
 # What the shell calls a fault, and the method that makes it.
 FAULTS = {
     "kill": "kill",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,14 +18,13 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from lab.errors import LabError
-from lab.network import Endpoint, Network
+from lab.network import Network
 from lab.ports import reserve, state_dir
-from lab.process import Server, sweep
+from lab.process import Server
+from lab.state import UID_BASE, dispose, grouped, network_of, read_state
 from lab.wait import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
-# The uid of a server is this plus its first port: unique on the machine, and far from real users.
-UID_BASE = 1_000_000
 C = TypeVar("C", bound="Cluster")
 
 
@@ -191,6 +189,10 @@ class Cluster:
     def _command(self, member: Member) -> list[str]:
         raise NotImplementedError
 
+    def _runs_as(self, member: Member) -> int | None:
+        """The user that starts a server; its command may take another one."""
+        return member.uid
+
     def _environment(self, member: Member) -> dict[str, str]:
         """What a server's environment holds besides ours."""
         return {}
@@ -241,12 +243,12 @@ class Cluster:
         root = os.geteuid() == 0
         self.members = [
             Member(f"{self.prefix}{i}", "127.0.0.1", own[0], UID_BASE + own[0] if root else None, own)
-            for i, own in enumerate(_grouped(ports, self.ports_per_member), start=1)
+            for i, own in enumerate(grouped(ports, self.ports_per_member), start=1)
         ]
         self.network = network_of(self._state())
         self.servers = {
             m.name: Server(
-                m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=m.uid,
+                m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=self._runs_as(m),
                 env=self._environment(m),
             )
             for m in self.members
@@ -288,33 +290,3 @@ class Cluster:
             self._guardian.kill()
             self._guardian.wait(10)
             self._guardian = None
-
-
-def network_of(state: dict[str, Any]) -> Network:
-    """The network of a cluster from its saved state."""
-    groups = _grouped(state["ports"], state["ports_per_member"])
-    ends = [Endpoint(f"{state['prefix']}{i}", UID_BASE + own[0], own) for i, own in enumerate(groups, start=1)]
-    return Network(groups[0][0], ends)
-
-
-def _grouped(ports: list[int], size: int) -> list[tuple[int, ...]]:
-    return [tuple(ports[i : i + size]) for i in range(0, len(ports), size)]
-
-
-def read_state(directory: Path) -> dict[str, Any]:
-    """The saved state of the cluster in a directory. Raises LabError if there is none."""
-    try:
-        state: dict[str, Any] = json.loads((directory / "state.json").read_text())
-    except FileNotFoundError:
-        raise LabError(f"no cluster in {directory}: start one with python -m lab up") from None
-    return state
-
-
-def dispose(directory: Path) -> None:
-    """End the cluster in a directory, whoever started it, and delete the directory. Can be repeated."""
-    if directory == Path() or not directory.exists():
-        return
-    sweep(directory)
-    if (directory / "state.json").exists():
-        network_of(read_state(directory)).down()
-    shutil.rmtree(directory, ignore_errors=True)

@@ -7,7 +7,9 @@ with RabbitCluster(members=3) as rabbit:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from urllib.parse import quote
 import pika
 import requests
 import yaml
+from pika.exceptions import AMQPError
 
 from lab import rabbitmq_node as node
 from lab.certs import Authority
@@ -134,7 +137,7 @@ class RabbitCluster(Cluster):
             "password_file": str(self.logins["st2ha"].password_file),
             "vhost": STACKSTORM_VHOST,
             "stackstorm_user": "st2",
-            "command": " ".join(self.tool_prefix(self.members[0].name)),
+            "command": shlex.join(self.tool_prefix(self.members[0].name)),
         }
         if self.ca_file is not None:
             rabbitmq["tls"] = {"enabled": True, "ca_file": str(self.ca_file)}
@@ -160,6 +163,16 @@ class RabbitCluster(Cluster):
         body = {"durable": True, "arguments": {"x-queue-type": kind}, "node": self.erlang_name(first)}
         self.api(first, "PUT", f"/api/queues/{quote(vhost, safe='')}/{quote(name, safe='')}", body)
 
+    def publish(self, queue: str, number: int, *, vhost: str = STACKSTORM_VHOST, at: str | None = None) -> None:
+        """``number`` persistent messages, each confirmed. Raises UnroutableError without the queue."""
+        connection = self.connect(at or self.members[0].name, vhost)
+        channel = connection.channel()
+        channel.confirm_delivery()
+        persistent = pika.BasicProperties(delivery_mode=2)
+        for count in range(number):
+            channel.basic_publish("", queue, str(count).encode(), persistent, mandatory=True)
+        connection.close()
+
     def mirror_all(self, *, vhost: str = STACKSTORM_VHOST, **definition: Any) -> None:
         """The talk's policy: every classic queue has a mirror on each node."""
         body = {
@@ -184,7 +197,7 @@ class RabbitCluster(Cluster):
 
     def disk_alarm(self, name: str) -> None:
         """Make a node believe that its disk is full: publishers of the whole cluster are blocked."""
-        self.tool(name, "set_disk_free_limit", "500TB")
+        self.tool(name, "set_disk_free_limit", "500000GB")
 
     def memory_alarm(self, name: str) -> None:
         """Make a node believe that its memory is full."""
@@ -201,14 +214,15 @@ class RabbitCluster(Cluster):
         self.tool(name, "start_app")
 
     def restore(self) -> None:
-        """Undo every fault; restart the losing side of a partition; wait healthy."""
+        """Undo every fault and wait healthy; nodes that do not find together again are restarted the hard way."""
         self.undo_faults()
         try:
-            self.wait_healthy(15)
+            self.wait_healthy(40)
         except LabError:
             for member in self.members[1:]:
-                self.restart_app(member.name)
-            self.wait_healthy(60)
+                self.kill(member.name)
+                self.start(member.name, 90)
+            self.wait_healthy(90)
 
     # -- inside
 
@@ -300,6 +314,7 @@ class RabbitCluster(Cluster):
 
     def _disconnect(self) -> None:
         for connection in self._connections:
-            if connection.is_open:
-                connection.close()
+            with contextlib.suppress(AMQPError):
+                if connection.is_open:
+                    connection.close()
         self._connections.clear()

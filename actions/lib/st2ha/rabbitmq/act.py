@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from st2ha.change import wait_until
 from st2ha.config import Host
-from st2ha.errors import StepFailed, WorldChanged
+from st2ha.errors import DeadlineExceeded, StepFailed, WorldChanged
 from st2ha.naming import count
 from st2ha.plan import Step, Verb
 from st2ha.probe import Unanswered
@@ -26,6 +26,7 @@ WRITE_S = 30.0
 MOVE_S, SYNC_S, SERVE_S = 60.0, 300.0, 60.0
 PAUSE_S = 0.3
 STATISTICS_S = 6.0
+FORCED_S = 10.0
 
 
 class Acting:
@@ -86,7 +87,8 @@ class Acting:
             needed = [*critical_for(now.content, step.target, running), *sole_copies(now.content, step.target)]
             return f"{count(len(needed), 'queue')} depend on it" if needed else None
 
-        return self._patiently(step, risk, MOVE_S, "it to be safe to stop") + "; it may be stopped now"
+        note = self._patiently(step, risk, MOVE_S, "it to be safe to stop")
+        return note if note.startswith("forced") else f"{note}; it may be stopped now"
 
     def revive(self, step: Step) -> str:
         run_tool(self.settings, self._host(step.target), step.target, ("rabbitmq-upgrade", "revive"))
@@ -211,11 +213,13 @@ class Acting:
         return gather(self.settings, self.known, content=content)
 
     def _patiently(self, step: Step, missing: Any, deadline_s: float, what: str) -> str:
-        """A forced plan knows that something stays; it looks once and tells."""
-        if step.expect.get("forced"):
-            left = missing()
-            return f"forced: {left}" if left else "nothing depends on it"
-        return f"so after {wait_until(missing, deadline_s, what, PAUSE_S):.1f} s"
+        """A forced plan knows that something may stay: it waits less, and tells what is left."""
+        if not step.expect.get("forced"):
+            return f"so after {wait_until(missing, deadline_s, what, PAUSE_S):.1f} s"
+        try:
+            return f"so after {wait_until(missing, FORCED_S, what, PAUSE_S):.1f} s"
+        except DeadlineExceeded as late:
+            return f"forced: {late}"
 
     def _unchanged(self, step: Step) -> None:
         sides = self._look(content=False).sides

@@ -165,8 +165,16 @@ def _others(node: Node) -> str:
 
 
 def blocked_api(scene: Scene) -> Iterator[Finding]:
-    """Alive, but it cannot tell about the cluster. With a hung node that is the reason; else we do not know."""
+    """Alive, but it cannot tell about the cluster, or they tell different things; a hung node explains the first."""
     snapshot = scene.snapshot
+    nodes = snapshot.sighted
+    if len(snapshot.sides) > 1 and not any(is_mutual(a, b) for i, a in enumerate(nodes) for b in nodes[i + 1 :]):
+        seen = "; ".join(f"{node.name} works with {_others(node)}" for node in nodes)
+        yield scene.finding(
+            "TopologyUnknown", Severity.UNKNOWN, f"the nodes disagree: {seen}",
+            "check again after net_ticktime (60 s by default); look at the network between the nodes",
+        )  # fmt: skip
+        return
     if any(silent.kind is Silence.HUNG for _, silent in snapshot.of(Silent)):
         return
     blocked = [snapshot.name_of(node.host) for node in snapshot.nodes if node.blocked]

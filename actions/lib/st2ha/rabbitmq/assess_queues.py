@@ -63,6 +63,11 @@ def _absent(queues: list[Queue], alive: frozenset[str]) -> str:
     return " and ".join(absent) or "its node; read the log there"
 
 
+def _lacking(queues: tuple[Queue, ...]) -> str:
+    """The nodes whose replicas are not online."""
+    return " and ".join(sorted({m for queue in queues for m in queue.members if m not in queue.online})) or "a node"
+
+
 def quorum_critical(scene: Scene) -> Iterator[Finding]:
     """Which nodes may not go now."""
     content = scene.snapshot.content
@@ -73,7 +78,7 @@ def quorum_critical(scene: Scene) -> Iterator[Finding]:
         if queues:
             yield scene.finding(
                 "QuorumCritical", Severity.WARNING, f"may not go: {listed(queues)} would lose the majority",
-                f"bring back {_absent(list(queues), _alive(scene))} first; with two nodes add a third", name,
+                f"bring back {_lacking(queues)} first; with two nodes add a third", name,
             )  # fmt: skip
 
 

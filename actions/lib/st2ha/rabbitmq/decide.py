@@ -22,6 +22,8 @@ LONG_SYNC = 100_000
 
 def drain(snapshot: Snapshot, settings: Rabbitmq, node: str, force: bool = False) -> Decision:
     """Take `node` out of service: no clients, no leaders, its process goes on."""
+    if not snapshot.sighted:
+        return Refused(f"drain of {node}", tuple(blind_spots(snapshot, besides=node)))
     name = named(snapshot, node)
     goal = f"drain of {name}"
     if snapshot.in_maintenance(name):
@@ -69,6 +71,8 @@ def _at_risk(snapshot: Snapshot, name: str) -> tuple[str, ...]:
 
 def revive(snapshot: Snapshot, settings: Rabbitmq, node: str) -> Decision:
     """End the maintenance of `node`."""
+    if not snapshot.sighted:
+        return Refused(f"revival of {node}", tuple(blind_spots(snapshot, besides=node)))
     name = named(snapshot, node)
     goal = f"revival of {name}"
     view = snapshot.view(name)
@@ -143,6 +147,8 @@ def unsynchronised(queues: tuple[Queue, ...]) -> tuple[Queue, ...]:
 
 def forget(snapshot: Snapshot, settings: Rabbitmq, node: str, force: bool = False) -> Decision:
     """Take a dead node out of the cluster's membership; it can only come back empty."""
+    if not snapshot.sighted:
+        return Refused(f"forgetting of {node}", tuple(blind_spots(snapshot, besides=node)))
     name = named(snapshot, node)
     goal = f"forgetting of {name}"
     if snapshot.sighted and name not in snapshot.members:

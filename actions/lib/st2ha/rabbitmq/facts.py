@@ -67,7 +67,6 @@ class Node:
     cluster: Optional[str] = None
     tags: tuple[str, ...] = ()
     views: tuple[View, ...] = ()
-    listeners: tuple[tuple[str, str, int], ...] = ()  # node, protocol, port
     alarms: tuple[str, ...] = ()  # its own: memory, disk
     content: Optional[Content] = None
     content_missing: Optional[str] = None  # why it could not tell it
@@ -212,9 +211,6 @@ def parse_node(host: Host, replies: Mapping[str, Any], **seen: Any) -> Node:
         cluster=overview.get("cluster_name"),
         tags=_tags(replies["whoami"].get("tags")),
         views=tuple(View.from_reply(row) for row in replies.get("nodes", ())),
-        listeners=tuple(
-            (str(row["node"]), str(row["protocol"]), int(row["port"])) for row in overview.get("listeners", ())
-        ),
         alarms=tuple(sorted({str(row.get("resource")) for row in alarms.get("alarms", ())})),
         content=parse_content(replies) if "queues" in replies else None,
         **seen,
