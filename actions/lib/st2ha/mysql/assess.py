@@ -91,7 +91,7 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
             "TlsFailed", Severity.UNKNOWN, f"no trusted connection: {silent.reason}",
             f"renew the certificate of {name}, or correct mysql.tls", name,
         )  # fmt: skip
-    if silent.kind is Silence.BROKEN:
+    if silent.kind in (Silence.BROKEN, Silence.DENIED):
         return scene.finding(
             "MemberUnreadable", Severity.UNKNOWN, f"answers, but not as a server should: {silent.reason}",
             f"is {name} a MySQL or MariaDB server?", name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import time
@@ -21,6 +22,7 @@ from st2ha.probe import Attempt, Unanswered, ask_all
 
 Replies = dict[str, Any]
 Record = Callable[[Host, Replies], None]
+Ask = Callable[[Host, Attempt], Answer]
 
 STATUS = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected') OR Variable_name LIKE 'Rpl_semi_sync_%'"
 VARIABLES = (
@@ -49,7 +51,24 @@ def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
     at = time.time()
     answers = ask_all(settings.hosts, ask, settings.timeout_s)
     _same_dialect(answers.values())
-    return Snapshot(settings.cluster, answers, at, dict(addresses))
+    snapshot = Snapshot(settings.cluster, answers, at, dict(addresses))
+    if not any(snapshot.errant(member) for member in snapshot.members):
+        return snapshot
+    return _with_source_read_last(settings, snapshot, ask)
+
+
+def _with_source_read_last(settings: Mysql, snapshot: Snapshot, ask: Ask) -> Snapshot:
+    """The same, with the source's GTIDs read after all others'.
+
+    All are read at once, so under load a replica may be read a moment after its source and have what the source had
+    not yet: what remains after another look at the source is errant.
+    """
+    source = snapshot.source
+    again = ask_all([source.host], ask, settings.timeout_s)[source.host] if source else None
+    if source is None or not isinstance(again, Member):
+        return snapshot
+    answers = {**snapshot.answers, source.host: dataclasses.replace(source, gtids=again.gtids)}
+    return dataclasses.replace(snapshot, answers=answers)
 
 
 def _same_dialect(answers: Iterable[Any]) -> None:
