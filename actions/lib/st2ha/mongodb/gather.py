@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import ssl
 import time
 from typing import Any, Callable, Optional, Union
 
@@ -14,7 +12,8 @@ from st2ha.config import Host, Mongodb
 from st2ha.errors import BadInput
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.facts import Answer, Denied, Member, Outsider, Snapshot, is_writable, parse_member
-from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all, connect
+from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all
+from st2ha.reach import reach
 
 SERVER_STATUS_WITHOUT = (
     "wiredTiger", "tcmalloc", "metrics", "locks", "transactions", "mirroredReads", "indexStats", "network",
@@ -57,7 +56,7 @@ def _ask(
     key: driver.ScramKey,
     record: Optional[Callable[[Host, Replies], None]],
 ) -> Answer:
-    expires_at = _reach(settings, host, attempt)
+    expires_at = reach(host, settings.tls, attempt)
     client = driver.member_client(settings, host, attempt.left_s(), serverMonitoringMode="poll")
     attempt.afterwards(client.close)
     try:
@@ -73,20 +72,6 @@ def _ask(
     if replies["hello"].get("setName") != settings.replica_set:
         return Outsider(host, replies["hello"].get("setName"), f"it is in the set {replies['hello'].get('setName')!r}")
     return parse_member(host, replies, offset_s, expires_at)
-
-
-def _reach(settings: Mongodb, host: Host, attempt: Attempt) -> Optional[float]:
-    """A first connection tells refused, unreachable, hung and bad TLS apart; returns the certificate's end."""
-    with contextlib.closing(connect(host, attempt)) as connection:
-        if not settings.tls.enabled:
-            return None
-        context = ssl.create_default_context(cafile=settings.tls.ca_file)
-        if settings.tls.certificate_key_file:
-            context.load_cert_chain(settings.tls.certificate_key_file)
-        connection.settimeout(attempt.left_s())
-        with context.wrap_socket(connection, server_hostname=host.name) as secured:
-            certificate = secured.getpeercert() or {}
-    return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
 
 
 def _server_status(client: driver.Client) -> tuple[Replies, float]:

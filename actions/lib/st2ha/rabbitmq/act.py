@@ -63,14 +63,16 @@ class Acting:
         return "in maintenance"
 
     def leaderless(self, step: Step) -> str:
-        """Wait until the others say so; a forced drain may leave queues that nobody can take over."""
+        """Wait until the others say so. Mirrored queues keep their leader until the node stops; `safe` is about them."""
 
         def left() -> Optional[str]:
             now = self._look()
             if now.content is None:
                 return "the queues cannot be read"
-            led = [q for q in now.content.queues if q.leader == step.target and len(q.members) > 1]
-            return f"it leads {count(len(led), 'replicated queue')}" if led else None
+            led = [
+                q for q in now.content.queues if q.leader == step.target and q.kind != "classic" and len(q.members) > 1
+            ]
+            return f"it leads {count(len(led), 'quorum queue')}" if led else None
 
         return self._patiently(step, left, MOVE_S, "its leaders to move away")
 

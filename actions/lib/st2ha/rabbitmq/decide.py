@@ -46,7 +46,7 @@ def drain(snapshot: Snapshot, settings: Rabbitmq, node: str, force: bool = False
         goal,
         (
             Step("drain", name, "its listeners close, its clients reconnect elsewhere, leaders move away", expect),
-            Step("leaderless", name, "no replicated queue may be led by it when it stops", {"forced": bool(soft)}),
+            Step("leaderless", name, "no quorum queue may be led by it when it stops", {"forced": bool(soft)}),
             Step("safe", name, "no queue may depend on it any more", {"forced": bool(soft)}),
         ),
     )
