@@ -63,7 +63,7 @@ class Acting:
         return "in maintenance"
 
     def leaderless(self, step: Step) -> str:
-        """Wait until the others say so. Mirrored queues keep their leader until the node stops; `safe` is about them."""
+        """Wait until the others say so. Mirrored queues keep their leader until it stops: see `safe`."""
 
         def left() -> Optional[str]:
             now = self._look()
