@@ -61,7 +61,8 @@ def test_a_vhost_for_the_upgrade_is_made_once_and_deleted_when_empty(rabbit: Rab
     channel.basic_publish("", "st2.work", b"x")
     assert rabbit.api("rabbit1", "GET", "/api/queues/%2Fst2%25v2.5/st2.work")["type"] == "quorum"
     refused = operations.vhost_delete(deployment, name)
-    assert refused["kind"] == "refused"
+    # The API's count of connections is seconds old: the plan may miss them, the step before the write does not.
+    assert refused["kind"] in ("refused", "failed")
     assert "connection" in refused["error"]
     connection.close()
     assert operations.vhost_delete(deployment, name, force=True)["outcome"] == "done"
