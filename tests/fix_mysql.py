@@ -15,8 +15,6 @@ from lab.errors import LabError
 from lab.mysql import MysqlCluster
 from lab.mysql_flavors import Mysql9
 
-OWN_DATABASES = {"app", "mysql", "information_schema", "performance_schema", "sys"}
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mysql9: needs MySQL 9 (python -m lab install mysql9); make test-mysql9")
@@ -34,20 +32,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _make_whole(pair: MysqlCluster) -> None:
     """As at the start: the same roles, no faults, nothing but the lab's own databases."""
     try:
-        states = set(pair.states().values())
         pair.wait_healthy(0.2)
-        names = {row["Database"] for row in pair.query("db1", "SHOW DATABASES")}
-        unspoilt = states == {"running"} and names <= {
-            "app",
-            "mysql",
-            "information_schema",
-            "performance_schema",
-            "sys",
-        }
+        unspoilt = set(pair.states().values()) == {"running"} and _as_launched(pair)
     except (LabError, pymysql.MySQLError):
         unspoilt = False
-    if not unspoilt or pair.query("db1", "SHOW TABLES FROM app"):
+    if not unspoilt:
         pair.restore()
+
+
+def _as_launched(pair: MysqlCluster) -> bool:
+    """Nothing was written anywhere since the start, which is one transaction."""
+    mariadb = pair.flavor.name == "mariadb"
+    positions = {
+        pair.value(m.name, "@@GLOBAL.gtid_binlog_state" if mariadb else "@@GLOBAL.gtid_executed") for m in pair.members
+    }
+    return len(positions) == 1 and str(positions.pop()).endswith("-1" if mariadb else ":1")
 
 
 @pytest.fixture(scope="session")
