@@ -110,7 +110,7 @@ class Mariadb(Flavor):
         return [
             *("--gtid-strict-mode=1", "--log-slave-updates", "--skip-slave-start", "--innodb-log-file-size=4M"),
             *("--rpl-semi-sync-master-enabled=1", "--rpl-semi-sync-slave-enabled=1", "--plugin-load-add=disks"),
-            # A replica that waits for a replica of its own, or a new primary without one, would stand still for the timeout.
+            # One that waits for a replica of its own, or a new primary without one, would stand still.
             *("--rpl-semi-sync-master-timeout=1000", "--rpl-semi-sync-master-wait-no-slave=0"),
         ]
 
