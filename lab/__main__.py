@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from lab import venv  # noqa: F401
+
+# isort: split
+
 import argparse
 import inspect
 import signal
@@ -103,6 +107,9 @@ def status(args: argparse.Namespace) -> None:
     found = sorted(file.parent for file in args.dir.glob("*/state.json"))
     for directory in found:
         service = read_state(directory)["service"]
+        if service not in SERVICES:
+            print(f"{service} in {directory}: not of this version of the lab")
+            continue
         cluster = SERVICES[service].attach(directory)
         print(f"{service} in {directory}")
         _print_table({m.name: f"{m.address}  {cluster.states()[m.name]}" for m in cluster.members})

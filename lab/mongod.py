@@ -16,11 +16,10 @@ REPLICA_SET = "rs0"
 STATES = {1: "PRIMARY", 2: "SECONDARY", 7: "ARBITER"}
 # Who may what. The first shows which rights a check needs, the second which an operation needs; root is for tests.
 ROLES: dict[str, list[dict[str, str]]] = {
-    "st2ha_check": [{"role": "clusterMonitor", "db": "admin"}, {"role": "read", "db": "local"}],
+    "st2ha_check": [{"role": "clusterMonitor", "db": "admin"}],
     "st2ha": [
-        {"role": "clusterAdmin", "db": "admin"},
+        {"role": "clusterManager", "db": "admin"},
         {"role": "clusterMonitor", "db": "admin"},
-        {"role": "read", "db": "local"},
         {"role": "readWrite", "db": "st2ha_canary"},
     ],
     "lab_root": [{"role": "root", "db": "admin"}],

@@ -42,8 +42,9 @@ def _signature(required: str, optional: str = "") -> Signature:
 _SHELL = "cwd env kwarg_op sudo sudo_password timeout"
 _REMOTE = "hosts cwd dir env kwarg_op parallel passphrase password port private_key sudo sudo_password timeout username"
 
-#: contrib/core/actions/*.yaml together with their runners' parameters.
+#: contrib/core/actions/*.yaml and contrib/chatops/actions/*.yaml together with their runners' parameters.
 CORE_ACTIONS: dict[str, Signature] = {
+    "chatops.post_message": _signature("message channel", "route user whisper context extra"),
     "core.announcement": _signature("", "message experimental route"),
     "core.ask": _signature("", "schema route roles users ttl"),
     "core.echo": _signature("message", f"cmd {_SHELL}"),
@@ -134,7 +135,7 @@ POLICY_TYPES: dict[str, JsonObject] = {
 }
 
 #: The pack's own words (docs/architecture.md): the last word of an action's name. Every other verb writes.
-_READING = "check plan lookup explain status list show get report compare verify measure inspect facts"
+_READING = "check plan lookup explain status list show get report compare verify measure inspect facts notify"
 READING_VERBS = frozenset(_READING.split())
 
 

@@ -192,6 +192,8 @@ class Section:
         """Refuse a misspelt name instead of ignoring it."""
         for name in self.values:
             if name not in names:
+                import difflib  # only for a mistake: it costs every action 3 ms
+
                 close = difflib.get_close_matches(str(name), names, 1)
                 hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
                 raise BadInput(f"{self.at(str(name))} is not a setting: {hint}")
@@ -270,7 +272,7 @@ def read_secret(path: str, where: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             secret = file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise BadInput(f"{where} is {path!r}: cannot be read ({reason}); make it readable to this user") from None
     if not secret:
@@ -293,12 +295,12 @@ def parse_hosts(value: Any, where: str, default_port: int = 27017) -> tuple[Host
 def parse_host(value: Any, where: str, default_port: int = 27017) -> Host:
     """`name`, `name:port`, `1.2.3.4:port` or `[::1]:port`."""
     text = value.strip() if isinstance(value, str) else ""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9_][A-Za-z0-9_.-]*))(?::(\d+))?", text)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9_][A-Za-z0-9_.-]*))(?::(\d{1,9}))?", text)
     if match is None:
         raise BadInput(f"{where} is {_shown(value)}: write it as host:port, for example mongo1.example.com:27017")
     port = int(match[3]) if match[3] else default_port
     if not 1 <= port <= 65535:
-        raise BadInput(f"{where} is {text!r}: the port must be between 1 and 65535")
+        raise BadInput(f"{where} is {_shown(text)}: the port must be between 1 and 65535")
     return Host((match[1] or match[2]).lower(), port)
 
 
@@ -307,18 +309,23 @@ def number_in(where: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadInput(f"{where} is {_shown(value)}: it must be a number")
     if not low <= value <= high:
-        raise BadInput(f"{where} is {value:g}: it must be between {low:g} and {high:g}")
+        raise BadInput(f"{where} is {_shown(value)}: it must be between {low:g} and {high:g}")
     return float(value)
 
 
 def _hollow(value: Any) -> bool:
+    """Whether nothing was given: StackStorm makes up {} and [] where the schema has an object or an array."""
     return all(map(_hollow, value.values())) if isinstance(value, Mapping) else value is None or value == []
 
 
 def _shown(value: Any) -> str:
-    """A value as a message may show it: short, and never the inside of a mapping, where secrets live."""
+    """A value as a message may show it: short, and never where a secret may be: in a mapping, a list or a URL."""
     if isinstance(value, Mapping):
         return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, str) and "@" in value:
+        return "a text with @ in it (not shown: a password may be in it)"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

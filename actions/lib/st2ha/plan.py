@@ -9,6 +9,7 @@ done. StackStorm does not kill a cancelled action and orphans one when its runne
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -16,7 +17,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
@@ -112,16 +112,18 @@ def _run_steps(
         began = time.monotonic()
         try:
             note = verbs[step.verb](step)
-        except HaError as error:
-            journal.write(event="step", state="failed", note=str(error), **entry)
-            return Outcome("failed", tuple(done), left, f"`{step.verb} {step.target}`: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever a step meets, the steps done before it must be told
+            # The text of an exception that is not ours could hold a secret.
+            words = str(error) if isinstance(error, HaError) else f"internal error {type(error).__name__}"
+            journal.write(event="step", state="failed", note=words, **entry)
+            return Outcome("failed", tuple(done), left, f"`{step.verb} {step.target}`: {words}")
         took_s = round(time.monotonic() - began, 4)
         journal.write(event="step", state="done", note=note, took_s=took_s, **entry)
         done.append({**entry, "note": note, "took_s": took_s})
     return Outcome("done", tuple(done))
 
 
-@contextmanager
+@contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
     """SIGTERM and SIGINT set the event instead of ending the process; outside the main thread nothing is changed."""
     event = threading.Event()
@@ -149,14 +151,18 @@ class Journal:
         return cls(os.environ.get("ST2HA_JOURNAL"), os.environ.get("ST2HA_RUN_ID", ""))
 
     def write(self, **entry: Any) -> None:
-        """Append one line and bring it to disk: the journal must survive what it tells of."""
+        """Append one line and bring it to disk: the journal must survive what it tells of.
+
+        A full disk must not stop a plan between two steps: the result tells the same once more.
+        """
         if self.path is None:
             return
         at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"run": self.run, "at": at, **entry}) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -67,7 +67,7 @@ class Attempt:
         return max(0.001, self.started + self.timeout_s - time.monotonic())
 
     def afterwards(self, close: Callable[[], object]) -> None:
-        """Have `close` called once the answer is delivered (nobody waits for it), or when nobody wants it any more."""
+        """Have `close` called when all answers are in (nobody waits for it), or when nobody wants this one any more."""
         self.closers.append(close)
 
     def close(self) -> None:
@@ -101,9 +101,8 @@ def ask_all(
     finished: queue.Queue[tuple[Target, Union[Answer, Silent, Exception]]] = queue.Queue()
 
     def work(target: Target, attempt: Attempt) -> None:
-        answer = _answer(target, attempt, ask)
-        if not attempt.abandoned:
-            finished.put((target, answer))
+        finished.put((target, _answer(target, attempt, ask)))
+        if attempt.abandoned:
             attempt.close()
 
     for target, attempt in attempts.items():
@@ -117,6 +116,7 @@ def ask_all(
         if isinstance(answer, Exception):
             raise answer
         answers[target] = answer
+    _close_behind([attempts[target] for target in answers])
     for target in attempts.keys() - answers.keys():
         answers[target] = _abandon(attempts[target])
     return {target: answers[target] for target in attempts}
@@ -138,10 +138,19 @@ def _answer(
         return error
 
 
+def _close_behind(attempts: list[Attempt]) -> None:
+    """Close in a thread of their own, because a close may block like the read it ends."""
+
+    def close() -> None:
+        for attempt in attempts:
+            attempt.close()
+
+    threading.Thread(target=close, daemon=True).start()
+
+
 def _abandon(attempt: Attempt) -> Silent:
     attempt.abandoned = True
-    # A close may block like the read it ends, so it gets a thread of its own.
-    threading.Thread(target=attempt.close, daemon=True).start()
+    _close_behind([attempt])
     if attempt.accepted:
         return Silent(Silence.HUNG, f"accepts connections, no answer within {attempt.timeout_s:g} s", attempt.timeout_s)
     return Silent(Silence.UNREACHABLE, f"no connection within {attempt.timeout_s:g} s", attempt.timeout_s)

@@ -26,6 +26,10 @@ FAIL_ON = ("never", "critical", "unknown", "warning")
 """Values of the parameter `fail_on`: the verdict from which the action itself counts as failed."""
 
 
+SUMMARY = 120
+"""Characters of a summary at the most: one line of a terminal, a chat or st2web."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is not as it should be.
@@ -83,10 +87,10 @@ class Report:
     def summary(self) -> str:
         """The verdict first: the first 40 characters must say it (st2web cuts the rest)."""
         if not self.findings:
-            return f"OK {self.title}: {self.healthy}"
+            return clip(f"OK {self.title}: {self.healthy}")
         first = by_weight(self.findings)[0]
         more = f" (+{len(self.findings) - 1} more)" if len(self.findings) > 1 else ""
-        return clip(f"{self.severity.name} {self.title}: {first.code}, {first.message}", 120 - len(more)) + more
+        return clip(f"{self.severity.name} {self.title}: {first.code}, {first.message}", SUMMARY - len(more)) + more
 
     def result(self) -> dict[str, Any]:
         """The action's result, people's part first; docs/architecture.md describes the shape."""
@@ -106,6 +110,7 @@ def by_weight(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: -finding.severity)
 
 
-def clip(text: str, width: int) -> str:
-    """At most `width` characters, an ellipsis where something was cut."""
+def clip(text: str, width: int = SUMMARY) -> str:
+    """One line of at most `width` characters, an ellipsis where something was cut."""
+    text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -72,8 +72,10 @@ class Acting:
                 if current != source:
                     held_since.clear()
                     there.admin.command("appendOplogNote", data={"st2ha": "switchover"})
-                    if current:
+                    try:
                         here.admin.command("replSetSyncFrom", source)
+                    except OperationFailure as error:
+                        return driver.words(error)
                     return f"it syncs from {current or 'nobody'}"
                 held_since.append(time.monotonic())
                 return None if held_since[-1] - held_since[0] >= FOLLOWED_S else "it has only just begun"

@@ -37,16 +37,20 @@ def healthy_words(snapshot: Snapshot) -> str:
 
 
 def no_primary(scene: Scene) -> Iterator[Finding]:
-    """Nobody accepts writes. If the only ones who could are closed to us, we do not know."""
+    """Nobody accepts writes. A Denied still says whether it is primary; one without trusted TLS says nothing."""
     snapshot = scene.snapshot
     denied = [answer for _, answer in snapshot.of(Denied)]
+    closed = [
+        snapshot.name_of(host) for host, each in snapshot.of(Silent) if each.kind in (Silence.TLS, Silence.BROKEN)
+    ]
     if snapshot.primaries or any(answer.writable for answer in denied) or believed_primary(snapshot):
         return
     asked, answering = len(snapshot.answers), len(snapshot.members) + len(denied)
-    if denied and not snapshot.members:
+    unknown = [name for name in closed if not snapshot.views_of(name)]
+    if unknown:
         yield scene.finding(
-            "PrimaryUnknown", Severity.UNKNOWN, f"{answering} of {asked} members answer but none lets us in",
-            "correct the credentials of this deployment",
+            "PrimaryUnknown", Severity.UNKNOWN, f"{' or '.join(unknown)} may be primary, and nobody can tell",
+            "correct the settings of this deployment: mongodb.tls, username and password",
         )  # fmt: skip
         return
     yield scene.finding(
@@ -165,10 +169,19 @@ def config_drift(scene: Scene) -> Iterator[Finding]:
     foreign = sorted(ours - theirs - {str(host) for host, _ in snapshot.of(Outsider)})
     parts = [f"{', '.join(unknown)} of the set is not configured here"] if unknown else []
     parts += [f"{', '.join(foreign)} is configured here but not in the set"] if foreign else []
+    parts += [f"{' and '.join(map(str, hosts))} are one member" for hosts in _aliases(snapshot) if len(hosts) > 1]
     if parts:
         yield scene.finding(
             "ConfigDrift", Severity.WARNING, "; ".join(parts), "correct mongodb.hosts of this deployment, or the set"
         )
+
+
+def _aliases(snapshot: Snapshot) -> list[list[Host]]:
+    """The configured hosts by the member that answers there."""
+    hosts: dict[str, list[Host]] = {}
+    for host in snapshot.answers:
+        hosts.setdefault(snapshot.name_of(host), []).append(host)
+    return list(hosts.values())
 
 
 def outsiders(scene: Scene) -> Iterator[Finding]:
@@ -190,7 +203,8 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
     name = snapshot.name_of(host)
     views = snapshot.views_of(name)
     seeing = [observer for observer, view in views if view.healthy]
-    severity = Severity.CRITICAL if believed_primary(snapshot) == name else Severity.WARNING
+    no_other = not snapshot.primaries and believed_primary(snapshot) == name
+    severity = Severity.CRITICAL if no_other else Severity.WARNING
     if silent.kind is Silence.TLS:
         return scene.finding(
             "TlsFailed", Severity.UNKNOWN, f"no trusted connection: {silent.reason}",
@@ -202,8 +216,12 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
             f"is {name} a mongod, and does mongodb.tls.enabled say what it speaks?", name,
         )  # fmt: skip
     if silent.kind is Silence.HUNG:
+        following = [member.name for member in snapshot.members if member.sync_source == name]
+        stalled = _without_majority(snapshot, following)
+        also = f"; {' and '.join(following)} still syncs from it, so majority writes wait" if stalled else ""
         return scene.finding(
-            "MemberHung", severity, f"{silent.reason}: clients wait for it until their own time-out",
+            "MemberHung", Severity.CRITICAL if stalled else severity,
+            f"{silent.reason}: clients wait for it until their own time-out{also}",
             f"look at disk and load of {name}; if it stays, kill its mongod and start it again", name,
         )  # fmt: skip
     if seeing and silent.kind is not Silence.REFUSED:
@@ -213,6 +231,15 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
         )  # fmt: skip
     known = f"{count(len(views), 'other member')} lost it, too" if views else "no member answers that could confirm it"
     return scene.finding("MemberDown", Severity.WARNING, f"{silent.reason}; {known}", f"start mongod on {name}", name)
+
+
+def _without_majority(snapshot: Snapshot, following: list[str]) -> bool:
+    """Whether the members that follow a hung one are missing for a majority: they notice only after the heartbeat's
+    time-out (10 s), although a new primary exists by then."""
+    config = snapshot.config
+    return bool(config and following) and len(alive_voters(snapshot) - set(following)) < (
+        config.majority if config else 0
+    )
 
 
 def denied_members(scene: Scene) -> Iterator[Finding]:

@@ -38,8 +38,8 @@ def state(scene: Scene) -> Iterator[Finding]:
 def replication(scene: Scene) -> Iterator[Finding]:
     """Behind, standing still, or without a source. Standing still needs two looks: lag alone may be load."""
     for member in _secondaries(scene):
-        lag_s = scene.snapshot.lag_s(member) or 0.0
-        if _stuck(scene, member):
+        lag_s = max(0.0, (scene.snapshot.lag_s(member) or 0.0) - _delay_s(scene, member))
+        if lag_s > 0 and _stuck(scene, member):
             yield scene.finding(
                 "ReplicaStuck", Severity.WARNING, f"is SECONDARY, yet applies nothing ({lag_s:.0f} s behind)",
                 f"look for fsyncLock or a full disk on {member.name}: db.currentOp().fsyncLock", member.name,
@@ -61,6 +61,11 @@ def _secondaries(scene: Scene) -> Iterator[Member]:
     return (member for member in scene.snapshot.members if member.state == "SECONDARY")
 
 
+def _delay_s(scene: Scene, member: Member) -> float:
+    line = scene.snapshot.config.member(member.name) if scene.snapshot.config else None
+    return line.delay_s if line else 0.0
+
+
 def _stuck(scene: Scene, member: Member) -> bool:
     """It was behind at the earlier look, a second ago or more, and has applied nothing since."""
     earlier = scene.earlier
@@ -77,15 +82,15 @@ def _same(before: OpTime, after: Optional[OpTime]) -> bool:
 
 
 def rollback_happened(scene: Scene) -> Iterator[Finding]:
-    """The rollback id starts at 1 and rises with each rollback; the rolled-back documents wait in files."""
+    """Writes that a majority never had are gone from the set, and wait in files until somebody looks at them."""
     for member in scene.snapshot.members:
-        reviewed = scene.reviewed_rollbacks.get(member.name, 1)
-        if member.rollback_id is not None and member.rollback_id > reviewed:
+        rollback = member.rollback
+        if rollback and rollback.id > scene.reviewed_rollbacks.get(member.name, 0):
             yield scene.finding(
                 "RollbackHappened", Severity.WARNING,
-                f"has undone writes (rollback id {member.rollback_id}, reviewed up to {reviewed})",
-                f"look into <dbpath>/rollback on {member.name}, then set mongodb.reviewed_rollbacks "
-                f"{{{member.name}: {member.rollback_id}}}",
+                f"undid {rollback.writes} writes that only it had, at {rollback.at}",
+                f"look into {rollback.directory} on {member.name}, then set mongodb.reviewed_rollbacks "
+                f"{{{member.name}: {rollback.id}}}",
                 member.name,
             )  # fmt: skip
 

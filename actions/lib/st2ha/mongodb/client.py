@@ -5,13 +5,19 @@ Works with pymongo 4.6 (StackStorm's own, in sensors) and newer, with and withou
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Optional
 
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ConfigurationError, OperationFailure, PyMongoError
+from pymongo.monitoring import (
+    ServerHeartbeatFailedEvent,
+    ServerHeartbeatListener,
+    ServerHeartbeatStartedEvent,
+    ServerHeartbeatSucceededEvent,
+)
 from pymongo.write_concern import WriteConcern
 
 from st2ha.config import Host, Mongodb
@@ -60,7 +66,7 @@ def _client(**chosen: Any) -> Client:
         raise HaError(f"the MongoDB settings are refused by the driver: {error}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def connected(settings: Mongodb, host: Host, timeout_s: float) -> Iterator[Client]:
     """A member's client for the length of a `with`; what the driver meets there becomes one HaError sentence."""
     client = member_client(settings, host, timeout_s)
@@ -85,43 +91,78 @@ def words(error: Exception) -> str:
     return str(error).split(", Timeout:")[0].split(" (configured timeouts")[0]
 
 
-class ScramKey:
-    """One derivation of the password's key for all members of a gather.
+class FirstWord(ServerHeartbeatListener):
+    """What a client's monitor hears first of its member; an event listener of that client, and waited for.
 
-    SCRAM makes a client hash the password 15,000 times (8 ms), which is half of a healthy member's answer and the
-    same work for each member of a set, as the user's salt is replicated. pymongo keeps the result in a client's
-    credentials; the first member to finish lends it to the others. Where pymongo keeps it elsewhere, or the first
-    member is slow, each client does the work itself.
+    Without it pymongo asks a member that dies just now again and again until the server selection times out: a killed
+    primary, whose port is still open for some milliseconds, would cost the whole timeout.
     """
 
-    WAIT_S = 0.03
-
     def __init__(self) -> None:
+        self._heard = threading.Event()
+        self._error: Optional[Exception] = None
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when the member has spoken, or when the time is over; raise PyMongoError if it cannot be reached."""
+        self._heard.wait(timeout_s)
+        if isinstance(self._error, PyMongoError):
+            raise self._error
+        if self._error is not None:
+            raise AutoReconnect(str(self._error))
+
+    def started(self, event: ServerHeartbeatStartedEvent) -> None:
+        """Nothing is heard yet."""
+
+    def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
+        self._heard.set()
+
+    def failed(self, event: ServerHeartbeatFailedEvent) -> None:
+        if not self._heard.is_set():
+            self._error = event.reply
+            self._heard.set()
+
+
+class ScramKey:
+    """One derivation of the password's key for all clients of a gather.
+
+    SCRAM makes a client hash the password 15,000 times (8 ms), which is half of a healthy member's answer and the
+    same work for each member of a set, as the user's salt is replicated. pymongo keeps the result, with its salt, in
+    `data` of the `cache` in a client's credentials: here all clients have one cache, whose first reader derives while
+    the others connect and then wait. Where pymongo keeps the key elsewhere, each client does the work itself.
+    """
+
+    HEAD_START_S = 0.01  # what the first member may take until it derives; hung, it costs the others no more
+    WAIT_S = 0.1  # a wait for another thread's computing, never for a server
+
+    def __init__(self, settings: Mongodb) -> None:
         self._turn = threading.Lock()
-        self._derived: Any = None
+        self._begun = threading.Event()
+        self._derived = threading.Event()
+        self._data: Any = None
+        if not settings.username:
+            self._begun.set()
 
-    @contextmanager
-    def shared_with(self, client: Client) -> Iterator[None]:
-        """Run the first command of `client` in here: alone it derives the key, or it waits for it and borrows it."""
-        cache = _credentials_cache(client)
-        if cache is None:
-            yield
-            return
-        first = self._turn.acquire(timeout=self.WAIT_S)
-        if self._derived is None:
-            try:
-                yield
-                self._derived = cache.data if first else None
-            finally:
-                if first:
-                    self._turn.release()
-            return
-        cache.data = self._derived
-        if first:
-            self._turn.release()
-        yield
+    def let_first_begin(self) -> None:
+        """Called for all members but one: its path to the derivation, the longest wait of all, stays undisturbed."""
+        self._begun.wait(self.HEAD_START_S)
 
+    def lend(self, client: Client) -> None:
+        """Have `client`, which has not logged in yet, use this key."""
+        pool_options: Any = client.options.pool_options
+        credentials: Any = getattr(pool_options, "_credentials", None)
+        if hasattr(getattr(credentials, "cache", None), "data"):
+            with contextlib.suppress(AttributeError):
+                pool_options._PoolOptions__credentials = credentials._replace(cache=self)
 
-def _credentials_cache(client: Client) -> Optional[Any]:
-    credentials = getattr(client.options.pool_options, "_credentials", None)
-    return getattr(credentials, "cache", None)
+    @property
+    def data(self) -> Any:
+        """pymongo's (client key, server key, salt, iterations), or None for the one that has to derive it."""
+        self._begun.set()
+        if not self._derived.is_set() and not self._turn.acquire(blocking=False):
+            self._derived.wait(self.WAIT_S)
+        return self._data
+
+    @data.setter
+    def data(self, derived: Any) -> None:
+        self._data = derived
+        self._derived.set()

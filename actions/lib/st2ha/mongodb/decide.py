@@ -11,8 +11,8 @@ from typing import Optional
 
 from st2ha.config import Host, Mongodb
 from st2ha.errors import BadInput
-from st2ha.mongodb.facts import Denied, Member, OpTime, SetConfig, Snapshot
-from st2ha.mongodb.scene import alive_voters
+from st2ha.mongodb.facts import Denied, Member, OpTime, Outsider, SetConfig, Snapshot
+from st2ha.mongodb.scene import alive_voters, believed_primary
 from st2ha.plan import Decision, Plan, Refused, Step
 from st2ha.probe import Silent
 
@@ -33,7 +33,8 @@ def switchover(snapshot: Snapshot, settings: Mongodb, target: Optional[str] = No
         return Plan(f"{goal}: it is primary already", ())
     candidate = snapshot.member(wanted) if wanted else best_candidate(snapshot, settings)
     if candidate is None:
-        reasons = tuple(filter(None, (_candidacy(snapshot, settings, name) for name in _others(config, primary))))
+        names = [wanted] if wanted else _others(config, primary)
+        reasons = tuple(filter(None, (_candidacy(snapshot, name) for name in names)))
         return Refused(goal, reasons or ("the set has no other data-bearing member",))
     hard = limitation(snapshot, candidate)
     soft = _soft_reasons(snapshot, settings, candidate, primary)
@@ -50,8 +51,11 @@ def freeze(snapshot: Snapshot, settings: Mongodb, member: str, seconds: float) -
     name = _named(snapshot, member, "member")
     goal = f"freeze of {name} for {seconds:g} s" if seconds else f"unfreeze of {name}"
     answer, config = snapshot.member(name), snapshot.config
-    if answer is None or config is None:
-        return Refused(goal, (f"{name} does not answer: its state is unknown",))
+    line = config.member(name) if config else None
+    if line is not None and line.arbiter:
+        return Refused(goal, (f"{name} is an arbiter: it is never elected",))
+    if answer is None or line is None:
+        return Refused(goal, (_candidacy(snapshot, name) or f"{name}: no configuration was read",))
     verb = Step(
         "freeze",
         name,
@@ -65,8 +69,6 @@ def freeze(snapshot: Snapshot, settings: Mongodb, member: str, seconds: float) -
     others = [m.name for m in snapshot.members if m.name != name and limitation(snapshot, m) is None]
     if snapshot.primary is None and not others:
         return Refused(goal, (f"{name} is the only member that could become primary",))
-    if snapshot.primary is not None and not others:
-        return Refused(goal, (), (f"{name} is the only one that could take over from {snapshot.primary.name}",))
     return Plan(goal, (verb,))
 
 
@@ -97,13 +99,20 @@ def limitation(snapshot: Snapshot, member: Member) -> Optional[str]:
         return f"{member.name} is {member.state}, not SECONDARY"
     if member.optime is None or (snapshot.primary is not None and snapshot.lag_s(member) is None):
         return f"{member.name}: its position in the oplog is unknown"
+    if line.delay_s:
+        return f"{member.name} is kept {line.delay_s:g} s behind on purpose"
+    if member.name not in alive_voters(snapshot):
+        return f"{member.name} is cut off: no other member reaches it"
     return None
 
 
 def _blind_spots(snapshot: Snapshot) -> list[str]:
     """What must be known before anything is moved."""
     reasons = []
-    if not snapshot.primaries:
+    closed = believed_primary(snapshot) or next((each.name for _, each in snapshot.of(Denied) if each.writable), None)
+    if not snapshot.primaries and closed:
+        reasons.append(f"the primary {closed} cannot be read from here: run mongodb_check")
+    elif not snapshot.primaries:
         reasons.append("no primary was found: MongoDB elects one by itself when a majority is there, run mongodb_check")
     if len(snapshot.primaries) > 1:
         reasons.append("two members accept writes (split brain): mend that first, run mongodb_check")
@@ -125,6 +134,9 @@ def _soft_reasons(snapshot: Snapshot, settings: Mongodb, candidate: Member, prim
     if lag_s > limits.lag_s:
         reasons.append(f"{candidate.name} is {lag_s:.0f} s behind (limit {limits.lag_s:g} s)")
     reasons += [f"{snapshot.name_of(host)} unreachable: {silent.reason}" for host, silent in snapshot.of(Silent)]
+    alive = alive_voters(snapshot)
+    voters = [member.name for member in snapshot.members if _votes(config, member.name)]
+    reasons += [f"{name} is cut off: no other member reaches it" for name in voters if name not in alive]
     if candidate.oplog_wrapped and (candidate.oplog_window_s or 0) < limits.oplog_window_s:
         reasons.append(f"{candidate.name} keeps only {(candidate.oplog_window_s or 0) / 3600:.1f} h of oplog")
     if candidate.disk_used is not None and candidate.disk_used > 0.95:
@@ -139,12 +151,17 @@ def _soft_reasons(snapshot: Snapshot, settings: Mongodb, candidate: Member, prim
 
 def _steps(snapshot: Snapshot, primary: Member, candidate: Member) -> tuple[Step, ...]:
     """Before the step-down everybody already follows the candidate: a secondary that must look for a new source while
-    there is no primary sleeps for a second, and majority writes wait for it (measured: 1.0 s against 0.04 s)."""
+    there is no primary sleeps for a second, and majority writes wait for it (measured: 1.0 s against 0.04 s).
+    A freeze of the candidate cannot be seen, and would leave the set without a primary after the step-down."""
     expect = {"term": primary.term, "primary": primary.name}
-    others = [m for m in snapshot.members if m not in (primary, candidate) and m.state == "SECONDARY"]
+    alive = alive_voters(snapshot)
+    others = [
+        m for m in snapshot.members if m not in (primary, candidate) and m.state == "SECONDARY" and m.name in alive
+    ]
     follows = [(candidate, primary)] if candidate.sync_source != primary.name else []
     follows += [(member, candidate) for member in others]
     return (
+        Step("freeze", candidate.name, "it may be elected, whatever froze it before", {"seconds": 0}),
         Step("catch_up", candidate.name, f"it must have what {primary.name} has", expect),
         *(
             Step("follow", member.name, f"it needs no new sync source in the moment of the switch: {source.name}",
@@ -179,9 +196,18 @@ def _others(config: SetConfig, primary: Member) -> list[str]:
     return [member.name for member in config.members if member.name != primary.name]
 
 
-def _candidacy(snapshot: Snapshot, settings: Mongodb, name: str) -> Optional[str]:
+def _candidacy(snapshot: Snapshot, name: str) -> Optional[str]:
+    """Why the member called `name` cannot take over; None if it can."""
     member = snapshot.member(name)
-    return f"{name} does not answer: its position is unknown" if member is None else limitation(snapshot, member)
+    if member is not None:
+        return limitation(snapshot, member)
+    outside = next((answer for host, answer in snapshot.of(Outsider) if str(host) == name), None)
+    return f"{name}: {outside.reason}" if outside else f"{name} does not answer: its position is unknown"
+
+
+def _votes(config: Optional[SetConfig], name: str) -> int:
+    member = config.member(name) if config else None
+    return member.votes if member else 0
 
 
 def _priority(config: SetConfig, name: str) -> float:

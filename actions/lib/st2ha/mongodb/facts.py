@@ -7,7 +7,8 @@ others stays apart, as its `views`. Replies are `hello` (serverStatus.repl), `re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
@@ -51,6 +52,7 @@ class ConfigMember:
     priority: float
     arbiter: bool = False
     hidden: bool = False
+    delay_s: float = 0.0  # it is meant to be behind by so much
 
     @property
     def electable(self) -> bool:
@@ -75,6 +77,7 @@ class SetConfig:
                 priority=float(each.get("priority", 1)),
                 arbiter=bool(each.get("arbiterOnly", False)),
                 hidden=bool(each.get("hidden", False)),
+                delay_s=float(each.get("secondaryDelaySecs", each.get("slaveDelay", 0))),
             )
             for each in config["members"]
         )
@@ -95,6 +98,28 @@ class SetConfig:
 
 
 @dataclass(frozen=True)
+class Rollback:
+    """The last one in the server's log that undid writes. Its id rises with each rollback and with each crash."""
+
+    id: int
+    at: str  # ISO 8601, the member's clock
+    writes: int
+    directory: str  # on the member: the undone documents, as BSON
+
+    @classmethod
+    def from_log(cls, lines: Sequence[str]) -> Optional[Rollback]:
+        """From the log's lines "Rollback summary"; most of them undo no more than a note of an election."""
+        entries = [json.loads(line) for line in lines]
+        found = [(entry, sum(entry["attr"].get("rollbackCommandCounts", {}).values())) for entry in entries]
+        for entry, writes in reversed(found):
+            if writes:
+                attributes = entry["attr"]
+                where = attributes.get("rollbackDataFileDirectory", "<dbpath>/rollback")
+                return cls(int(attributes.get("rbid", 0)), str(entry["t"]["$date"]), writes, where)
+        return None
+
+
+@dataclass(frozen=True)
 class Member:
     """A member of the set as it describes itself. None: it did not say (an arbiter holds no users, so says little)."""
 
@@ -108,7 +133,7 @@ class Member:
     sync_source: str = ""
     views: tuple[View, ...] = ()
     config: Optional[SetConfig] = None
-    rollback_id: Optional[int] = None
+    rollback: Optional[Rollback] = None
     oplog_window_s: Optional[float] = None
     oplog_wrapped: bool = False
     connections: Optional[tuple[int, int]] = None  # used, limit
@@ -150,7 +175,9 @@ class Snapshot:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        return tuple(answer for answer in self.answers.values() if isinstance(answer, Member))
+        """Each member once, even if two of the configured hosts are names of one."""
+        members = {answer.name: answer for answer in self.answers.values() if isinstance(answer, Member)}
+        return tuple(members.values())
 
     def of(self, kind: type) -> Iterator[tuple[Host, Any]]:
         """The hosts whose answer is a `kind`, with their answers."""
@@ -168,9 +195,10 @@ class Snapshot:
 
     @property
     def config(self) -> Optional[SetConfig]:
-        """The newest configuration that any member holds."""
+        """The newest configuration that any member holds: a forced one has no term (-1), then the version decides."""
         configs = [member.config for member in self.members if member.config]
-        return max(configs, key=lambda config: (config.term, config.version), default=None)
+        forced = any(config.term < 0 for config in configs)
+        return max(configs, key=lambda config: (0 if forced else config.term, config.version), default=None)
 
     def member(self, name: str) -> Optional[Member]:
         return next((member for member in self.members if member.name == name), None)
@@ -187,7 +215,10 @@ class Snapshot:
         )
 
     def lag_s(self, member: Member) -> Optional[float]:
-        """Seconds of oplog by which `member` is behind the primary; None if either is unknown."""
+        """Seconds of oplog by which `member` is behind the primary; None if either is unknown.
+
+        It includes the delay of a member that is meant to be behind.
+        """
         primary = self.primary
         if primary is None or primary.optime is None or member.optime is None:
             return None
@@ -227,11 +258,11 @@ def _row(snapshot: Snapshot, host: Host, answer: Answer) -> dict[str, Any]:
 
 def parse_member(
     host: Host,
-    replies: Mapping[str, Reply],
+    replies: Mapping[str, Any],
     clock_offset_s: Optional[float] = None,
     tls_expires_at: Optional[float] = None,
 ) -> Member:
-    """A Member from its replies: keys `hello`, `status`, `config`, `server`, `disk`; only `hello` must be there."""
+    """A Member from `hello`, `status`, `config`, `server`, `disk`, `rollbacks`; only `hello` must be there."""
     hello, status, server = replies["hello"], replies.get("status", {}), replies.get("server", {})
     mine: Reply = next((each for each in status.get("members", ()) if each.get("self")), {})
     config = replies.get("config", {}).get("config")
@@ -250,7 +281,7 @@ def parse_member(
             for each in status.get("members", ())
         ),
         config=SetConfig.from_reply(config) if config else None,
-        rollback_id=server.get("repl", {}).get("rbid"),
+        rollback=Rollback.from_log(replies.get("rollbacks", ())),
         oplog_window_s=_window_s(oplog),
         oplog_wrapped=server.get("oplogTruncation", {}).get("truncateCount", 0) > 0,
         connections=(connections["current"], connections["current"] + connections["available"])

@@ -1,0 +1,181 @@
+"""Watch replica sets: the driver's heartbeats say that something changed, a direct gather says what.
+
+Run as a child process by st2ha.observer. Each member has a monitor of its own (an awaitable hello: the server answers
+at once when its role changes, and a closed connection is noticed at once); topology events would come up to a second
+late. A heartbeat is a reason to look, never a fact.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Callable, Optional
+
+from pymongo.monitoring import (
+    ServerHeartbeatFailedEvent,
+    ServerHeartbeatListener,
+    ServerHeartbeatStartedEvent,
+    ServerHeartbeatSucceededEvent,
+)
+
+from st2ha.config import Host, Mongodb, select
+from st2ha.errors import HaError
+from st2ha.mongodb import client as driver
+from st2ha.mongodb.assess import assess
+from st2ha.mongodb.facts import Snapshot, is_writable
+from st2ha.mongodb.gather import gather
+from st2ha.observer import Tell, serve
+
+PERIOD_S = 15.0
+"""Between looks while nothing changes: what no heartbeat tells (lag, disk, certificates, a hung member)."""
+PAUSES_S = (0.3, 0.7, 1.5, 3.0, 5.0)
+"""Between looks after a change: the first confirms it, all together they outlast the 10 s until a finding is over."""
+UNSETTLED_S, UNSETTLED_FOR_S = 0.5, 60.0
+"""While there is no primary, and for how long at the most."""
+HEARTBEAT_MS = 5_000
+CLAIM_TIMEOUT_S = 1.0
+
+CONFIRM_S = dict.fromkeys(
+    ("ReplicaLagging", "ReplicaStuck", "NotSyncing", "FlowControlEngaged", "MemberNotReady", "ClockSkew"), 4.0
+)
+"""What every election or restart shows for a moment: told only if it stays."""
+
+
+def watch(config: Mapping[str, Any], deployment: str, tell: Tell) -> None:
+    """Tell looks at the set of `deployment`, for ever. The configuration is read for each look: secrets rotate."""
+
+    def settings() -> Mongodb:
+        return select(config, deployment).require_mongodb()
+
+    Watch(settings, tell).run()
+
+
+class Watch:
+    """One replica set being watched."""
+
+    def __init__(self, settings: Callable[[], Mongodb], tell: Tell) -> None:
+        self._settings, self._tell = settings, tell
+        self._news = threading.Event()
+        self._claims: queue.Queue[Host] = queue.Queue()
+        self._monitors: list[driver.Client] = []
+        self._past: deque[Snapshot] = deque(maxlen=8)
+        self._tempo = Tempo()
+
+    def run(self) -> None:
+        """Look, tell, wait; never returns."""
+        threading.Thread(target=self._confirm_claims, daemon=True).start()
+        while True:
+            self._news.clear()
+            look, seen, has_primary = self._look()
+            self._tell(look)
+            self._news.wait(self._tempo.pause(seen, has_primary, time.monotonic()))
+
+    def heard(self, host: Host, role: Optional[str]) -> None:
+        """A member's role is another than before; None: its monitor has lost it. Called in the monitors' threads."""
+        if role == "primary":
+            self._claims.put(host)
+        self._news.set()
+
+    def _look(self) -> tuple[dict[str, Any], object, bool]:
+        """One look, what of it counts as a change, and whether there is a primary."""
+        try:
+            settings = self._settings()
+            self._listen(settings)
+            snapshot = gather(settings)
+        except HaError as error:
+            return {"at": time.time(), "blind": str(error)}, str(error), True
+        earlier = next((past for past in reversed(self._past) if snapshot.at - past.at >= 1), None)
+        self._past.append(snapshot)
+        findings = assess(snapshot, settings.limits, snapshot.at, earlier, dict(settings.reviewed_rollbacks))
+        look = {
+            "at": snapshot.at,
+            "findings": [finding.as_dict() for finding in findings],
+            "confirm_s": CONFIRM_S,
+            "roles": roles(snapshot),
+        }
+        seen = ({(finding.key, finding.severity) for finding in findings}, snapshot.primary and snapshot.primary.name)
+        return look, seen, snapshot.primary is not None
+
+    def _listen(self, settings: Mongodb) -> None:
+        """Start the monitors; again at the next look if the driver refuses the settings."""
+        if self._monitors:
+            return
+        for host in settings.hosts:
+            self._monitors.append(
+                driver.member_client(
+                    settings, host, settings.timeout_s, login=False, heartbeatFrequencyMS=HEARTBEAT_MS,
+                    serverMonitoringMode="stream", event_listeners=[Pulse(host, self.heard)],
+                )
+            )  # fmt: skip
+
+    def _confirm_claims(self) -> None:
+        """Ask a member that calls itself primary, alone: a look at all of them may be waiting for a hung one."""
+        while True:
+            host = self._claims.get()
+            try:
+                settings = self._settings()
+                timeout_s = min(settings.timeout_s, CLAIM_TIMEOUT_S)
+                snapshot = gather(replace(settings, hosts=(host,), timeout_s=timeout_s))
+            except HaError:
+                continue  # the look that follows tells why
+            if snapshot.primary is not None:
+                self._tell({"at": snapshot.at, "roles": roles(snapshot)})
+
+
+def roles(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The primary as a row for st2ha.watch.update_role; no row without one."""
+    if snapshot.primary is None:
+        return []
+    row = {"subject": f"mongodb/{snapshot.replica_set}", "role": "primary"}
+    return [{**row, "name": snapshot.primary.name, "term": snapshot.primary.term}]
+
+
+class Tempo:
+    """How long to wait for the next look: soon after a change, then ever longer."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._quiet = 0
+        self._lost_at: Optional[float] = None
+
+    def pause(self, seen: object, has_primary: bool, now: float) -> float:
+        """Seconds; `seen` is compared with the look before, `now` is monotonic."""
+        self._quiet = self._quiet + 1 if seen == self._seen else 0
+        self._seen = seen
+        pause_s = PAUSES_S[self._quiet] if self._quiet < len(PAUSES_S) else PERIOD_S
+        if has_primary:
+            self._lost_at = None
+            return pause_s
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        return min(pause_s, UNSETTLED_S) if now - self._lost_at < UNSETTLED_FOR_S else pause_s
+
+
+class Pulse(ServerHeartbeatListener):
+    """Hears one member's monitor and passes on when its role changes."""
+
+    def __init__(self, host: Host, heard: Callable[[Host, Optional[str]], None]) -> None:
+        self._host, self._heard = host, heard
+        self._role: Optional[str] = "unheard"
+
+    def started(self, event: ServerHeartbeatStartedEvent) -> None:
+        """Nothing is known yet."""
+
+    def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
+        hello = event.reply.document
+        self._take("primary" if is_writable(hello) else "secondary" if hello.get("secondary") else "other")
+
+    def failed(self, event: ServerHeartbeatFailedEvent) -> None:
+        self._take(None)
+
+    def _take(self, role: Optional[str]) -> None:
+        if role != self._role:
+            self._role = role
+            self._heard(self._host, role)
+
+
+if __name__ == "__main__":
+    serve(watch)

@@ -1,0 +1,1 @@
+"""The figures that this pack promises, measured: `python -m benchmarks [AREA ...] [--json]`."""

@@ -1,0 +1,71 @@
+"""What an action costs before it does anything: its entry and the library, in fresh interpreters."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.figures import Figure
+from lab.cluster import ROOT
+from lab.errors import LabError
+from lab.mongodb import MongoCluster
+
+ROUNDS = 21
+LIBRARY = ROOT / "actions" / "lib"
+# All end like this, so that none pays for taking down what it imported.
+END = "os._exit(0)"
+BARE = f"import os; {END}"
+# cryptography is a tool of the lab and not in a pack's virtualenv (requirements.txt); where it is installed, pymongo
+# imports it (40 ms) before it finds that the rest of what it wants it for is missing.
+NO_LAB = "import os, sys; sys.modules['cryptography'] = None; "
+DRIVER = f"{NO_LAB}import pymongo; {END}"
+# Runs the entry, and ends in place of the library's function at which the work would begin.
+ENTRY = """
+names = {{"__name__": "entry"}}
+with open({path!r}) as file:
+    exec(compile(file.read(), {path!r}, "exec"), names)
+__import__({module!r})
+vars(sys.modules[{module!r}])[{function!r}] = lambda *given, **named: os._exit(0)
+names[{class_name!r}](config={config!r}).run(**{parameters!r})
+os._exit(1)
+"""
+
+
+def measure(rs: MongoCluster) -> Iterator[Figure]:
+    """An action without MongoDB, and one that needs its driver; medians above a bare interpreter."""
+    config = {"deployments": [rs.deployment()]}
+    light = _entry("notify", "Notify", "st2ha.notify", "notify", {}, {"message": "x"})
+    heavy = _entry("mongodb_check", "MongodbCheck", "st2ha.mongodb.operations", "gather", config, {})
+    rows = [(_run_s(BARE), _run_s(light), _run_s(heavy), _run_s(DRIVER)) for _ in range(ROUNDS + 1)]
+    del rows[0]  # it may have compiled something
+    bare_ms, light_ms, heavy_ms, driver_ms = (
+        1000 * statistics.median(row[column] - (row[0] if column else 0.0) for row in rows) for column in range(4)
+    )
+    bare = f"a bare interpreter: {bare_ms:.1f} ms"
+    how = f"median of {ROUNDS} alternating processes"
+    yield Figure("startup_without_driver", light_ms, 60, "ms", bare, f"notify, until its work begins; {how}")
+    beside = f"`import pymongo` alone: {driver_ms:.0f} ms, {bare}"
+    yield Figure("startup_with_pymongo", heavy_ms, 200, "ms", beside, f"mongodb_check, until it would ask; {how}")
+
+
+def _entry(
+    name: str, class_name: str, module: str, function: str, config: dict[str, Any], parameters: dict[str, Any]
+) -> str:
+    path = str(ROOT / "actions" / f"{name}.py")
+    where = {"path": path, "class_name": class_name, "module": module, "function": function}
+    return NO_LAB + ENTRY.format(**where, config=config, parameters=parameters)
+
+
+def _run_s(code: str) -> float:
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    took_s = time.perf_counter() - began
+    if done.returncode:
+        raise LabError("an action did not reach its work in a fresh interpreter: see stderr")
+    return took_s
