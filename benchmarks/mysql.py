@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pymysql
-from benchmarks.figures import Figure, worst
 
+from benchmarks.figures import Figure, worst
 from lab.mysql import MysqlCluster
 from lab.wait import wait_for
 from st2ha.config import Deployment, select

@@ -11,8 +11,9 @@ import jsonschema
 import yaml
 
 from st2ha.config import Host
-from st2ha.mongodb.watch import PAUSES_S, PERIOD_S, UNSETTLED_FOR_S, UNSETTLED_S, Pulse, Tempo
+from st2ha.mongodb.watch import Pulse
 from st2ha.report import Finding, Severity
+from st2ha.tempo import PAUSES_S, PERIOD_S, UNSETTLED_FOR_S, UNSETTLED_S, Tempo
 from st2ha.watch import Patience, State, update, update_role
 
 SENSOR = Path(__file__).resolve().parents[2] / "sensors" / "mongodb_sensor.yaml"

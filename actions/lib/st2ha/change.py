@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from st2ha.errors import DeadlineExceeded
 from st2ha.plan import Decision, Plan, Refused, Verb, execute
-from st2ha.report import Finding, Report
+from st2ha.report import Finding, Report, clip
 from st2ha.stackstorm import failure
 
 PAUSE_S = 0.02
@@ -50,7 +50,7 @@ def change(
     if dry_run or not decision.steps:
         plan = f"PLAN {decision.goal}: {len(decision.steps)} steps, nothing done"
         words = plan if decision.steps else f"OK {decision.goal}"
-        return {"summary": words, "severity": "ok", **head, "elapsed_s": _since(began)}
+        return {"summary": clip(words), "severity": "ok", **head, "elapsed_s": _since(began)}
     outcome = execute(decision, verbs(before), deadline_s)
     after, undone = gather(), dict[str, Any]()
     back = undo(before, after) if undo and outcome.status != "done" else None
@@ -60,7 +60,7 @@ def change(
     report = Report(decision.goal, "done and proved", assess(after), {}, _since(began))
     result = {**report.result(), **head, **outcome.as_dict(), **undone, "after": after.rows()}
     if outcome.status == "done":
-        return {**result, "summary": f"OK {decision.goal}: done and proved in {_since(began):.1f} s"}
+        return {**result, "summary": clip(f"OK {decision.goal}: done and proved in {_since(began):.1f} s")}
     done = f"{len(outcome.done)} of {len(decision.steps)} steps"
     sentence = f"{decision.goal} {outcome.status} after {done}: {outcome.reason}"
     if undone:

@@ -11,8 +11,8 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = {"mongodb": "st2ha.mongodb.operations", "mysql": "st2ha.mysql.operations", "rabbitmq": "st2ha.rabbitmq.operations"}
-"""Layer of the configuration -> module with its `check(deployment, timeout_s) -> Report`."""
+LAYERS = ("mongodb", "mysql", "rabbitmq")
+"""Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
@@ -44,7 +44,7 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> Report:
     began = time.monotonic()
     try:
-        module = importlib.import_module(LAYERS[layer])
+        module = importlib.import_module(f"st2ha.{layer}.operations")
         check_layer: Callable[[Deployment, Optional[float]], Report] = module.check
         return check_layer(deployment, timeout_s)
     except HaError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from st2ha.change import wait_until
 from st2ha.config import Host, Mongodb
 from st2ha.errors import DeadlineExceeded, StepFailed, WorldChanged
 from st2ha.mongodb import client as driver
@@ -18,9 +20,8 @@ from st2ha.plan import Step, Verb
 
 CATCH_UP_S = 30.0
 ELECT_S = 15.0
-PAUSE_S = 0.02
 FOLLOW_S = 12.0
-FOLLOWED_S = 0.3
+NOTES = 2
 FOLLOW_PAUSE_S = 0.05
 CANARY = "canary"
 
@@ -51,37 +52,41 @@ class Acting:
 
             def lag() -> Optional[str]:
                 now = _applied(here)
-                return None if goal is None or (now is not None and now >= goal) else f"at {now}, wanted {goal}"
+                return None if now >= goal else f"at {now}, wanted {goal}"
 
             waited_s = wait_until(lag, CATCH_UP_S, f"{target} to catch up with {primary}")
-        return f"has everything up to {goal.seconds if goal else '?'} after {waited_s:.2f} s"
+        return f"has everything up to {goal.seconds} after {waited_s:.2f} s"
 
     def follow(self, step: Step) -> str:
         """Have a secondary sync from the given source; comfort only, so a server that insists on another keeps it.
 
-        The server takes a source only if that is ahead in the moment of asking: so it is asked often, and a note in
-        the oplog makes sure that there is something to be ahead by.
+        The server takes a source only if that is ahead in the moment of asking, so it is asked often, and a note in the
+        oplog makes sure that there is something to be ahead by. One question too many makes it sleep for a second with
+        its new source: only a second note that arrived after the first shows that it really follows.
         """
         source, primary = str(step.expect["source"]), str(step.expect["primary"])
-        held_since: list[float] = []
+        notes: list[OpTime] = []
         with self._client(primary) as there, self._client(step.target) as here:
             self._still_primary(there, step)
 
-            def elsewhere() -> Optional[str]:
+            def missing() -> Optional[str]:
                 current = here.admin.command("replSetGetStatus").get("syncSourceHost", "")
                 if current != source:
-                    held_since.clear()
-                    there.admin.command("appendOplogNote", data={"st2ha": "switchover"})
+                    notes.clear()
+                    _note(there)
                     try:
                         here.admin.command("replSetSyncFrom", source)
                     except OperationFailure as error:
                         return driver.words(error)
                     return f"it syncs from {current or 'nobody'}"
-                held_since.append(time.monotonic())
-                return None if held_since[-1] - held_since[0] >= FOLLOWED_S else "it has only just begun"
+                if not notes or _applied(here) >= notes[-1]:
+                    if len(notes) == NOTES:
+                        return None
+                    notes.append(_note(there))
+                return "it has only just begun"
 
             try:
-                waited_s = wait_until(elsewhere, FOLLOW_S, f"{step.target} to follow {source}", pause_s=FOLLOW_PAUSE_S)
+                waited_s = wait_until(missing, FOLLOW_S, f"{step.target} to follow {source}", pause_s=FOLLOW_PAUSE_S)
             except DeadlineExceeded as late:
                 return f"{late}: majority writes may wait a second longer"
         return f"follows {source} after {waited_s:.2f} s"
@@ -99,8 +104,13 @@ class Acting:
         return f"frozen for {seconds} s" if seconds else "not frozen"
 
     def step_down(self, step: Step) -> str:
-        """Only the primary of the plan's term; the server refuses when no secondary has all writes."""
-        with self._client(step.target) as client:
+        """Only the primary of the plan's term; the server refuses when no secondary has all writes.
+
+        The successor is asked to run in the same breath, over a connection that is open by then: the longer a set has
+        no primary, the likelier a follower drops its sync source, and then majority writes wait a second for it.
+        """
+        with self._client(step.target) as client, self._client(str(step.expect["successor"])) as successor:
+            successor.admin.command("ping")
             if not is_writable(client.admin.command("hello")):
                 return "is not primary any more"
             self._still_primary(client, step)
@@ -112,6 +122,8 @@ class Acting:
                 return "stepped down (and closed the connection, as old versions do)"
             except OperationFailure as error:
                 raise StepFailed(f"the server refused: {driver.words(error)}; it is still primary") from None
+            with contextlib.suppress(PyMongoError):  # `elect` asks again, and sees whether it won
+                successor.admin.command("replSetStepUp")
         return f"stepped down for {STEP_DOWN_S} s"
 
     def elect(self, step: Step) -> str:
@@ -164,21 +176,17 @@ def write_canary(client: driver.Client, settings: Mongodb) -> float:
     return time.monotonic() - began
 
 
-def wait_until(missing: Callable[[], Optional[str]], deadline_s: float, what: str, pause_s: float = PAUSE_S) -> float:
-    """Call `missing` until it returns None; returns the seconds. DeadlineExceeded says what was missing."""
-    began = time.monotonic()
-    while True:
-        last = missing()
-        waited_s = time.monotonic() - began
-        if last is None:
-            return waited_s
-        if waited_s >= deadline_s:
-            raise DeadlineExceeded(f"waited {deadline_s:g} s for {what}: {last}")
-        time.sleep(pause_s)
+def _applied(client: driver.Client) -> OpTime:
+    optime = OpTime.from_reply(client.admin.command("hello")["lastWrite"]["opTime"])
+    if optime is None:
+        raise StepFailed("a member does not tell its position in the oplog")
+    return optime
 
 
-def _applied(client: driver.Client) -> Optional[OpTime]:
-    return OpTime.from_reply(client.admin.command("hello")["lastWrite"]["opTime"])
+def _note(primary: driver.Client) -> OpTime:
+    """Something to replicate; the position that it has in the oplog, or a later one."""
+    primary.admin.command("appendOplogNote", data={"st2ha": "switchover"})
+    return _applied(primary)
 
 
 def canary(settings: Mongodb) -> float:

@@ -12,7 +12,7 @@ from st2ha.config import Host, Mongodb
 from st2ha.errors import BadInput
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.facts import Answer, Denied, Member, Outsider, Snapshot, is_writable, parse_member
-from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all
+from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all, connect
 from st2ha.reach import reach
 
 READ = ("repl", "oplog", "oplogTruncation", "connections", "flowControl")
