@@ -71,9 +71,13 @@ def against_bare_server(pair: MysqlCluster) -> Figure:
 def against_client(pair: MysqlCluster) -> Figure:
     """The check, and what a script does for the same facts: the mariadb client, once for each server."""
     where = deployment(pair)
-    checks = [_took_s(lambda: operations.check(where)) for _ in range(CLIENT_PAIRS)]
-    clients = [_took_s(lambda: [_client(pair, m.name) for m in pair.members]) for _ in range(CLIENT_PAIRS)]
-    check_s, client_s = statistics.median(checks), statistics.median(clients)
+
+    def clients() -> None:
+        for member in pair.members:
+            _client(pair, member.name)
+
+    check_s = statistics.median(_took_s(lambda: operations.check(where)) for _ in range(CLIENT_PAIRS))
+    client_s = statistics.median(_took_s(clients) for _ in range(CLIENT_PAIRS))
     return Figure(
         "mysql_check_to_mariadb_client", check_s / client_s, 1 / 1.5, "x",
         f"check {1000 * check_s:.1f} ms, client for both servers {1000 * client_s:.1f} ms", "the same statements",
@@ -153,20 +157,21 @@ def _writes(pair: MysqlCluster, name: str) -> bool:
 
 def detection(pair: MysqlCluster) -> Figure:
     """From kill -9 of the primary to the observer's look that says so, in a thread of this process."""
-    took = []
+    where, took = deployment(pair), []
+    told: list[tuple[float, set[str]]] = []
+
+    def tell(look: dict[str, Any]) -> None:
+        told.append((time.monotonic(), {row["code"] for row in look.get("findings", ())}))
+
+    threading.Thread(target=Watch(lambda: where.require("mysql"), tell).run, daemon=True).start()
     for _ in range(DETECTIONS):
         pair.restore()
-        told: list[tuple[float, set[str]]] = []
-
-        def tell(look: dict[str, Any], told: list[tuple[float, set[str]]] = told) -> None:
-            told.append((time.monotonic(), {row["code"] for row in look.get("findings", ())}))
-
-        where = deployment(pair)
-        threading.Thread(target=Watch(lambda where=where: where.require("mysql"), tell).run, daemon=True).start()  # type: ignore[misc]
-        time.sleep(3)
-        pair.kill("db1")
+        wait_for(lambda: told and not told[-1][1], 30, "a look that finds nothing")
+        time.sleep(1)  # all pulses beat again
+        told.clear()
         began = time.monotonic()
-        wait_for(lambda told=told: any("NoPrimary" in found for _, found in told), 20, "NoPrimary", interval_s=0.01)
+        pair.kill("db1")
+        wait_for(lambda: any("NoPrimary" in found for _, found in told), 20, "NoPrimary", interval_s=0.01)
         took.append(next(at for at, found in told if "NoPrimary" in found) - began)
     beside = f"median {statistics.median(took):.2f} s"
     return Figure("mysql_detection_of_a_kill", worst(took), 1.5, "s", beside, f"worst of {DETECTIONS}")

@@ -90,7 +90,8 @@ class MysqlCluster(Cluster):
     def connect(self, name: str, login: str = "lab_root", timeout_s: float = 5, **options: Any) -> Any:
         """A PyMySQL connection to one member, in autocommit. Close it."""
         member, who = self.member(name), self.logins[login]
-        tls = {"ssl": {"ca": str(self.ca_file)}} if self.tls else {}
+        # Left to itself PyMySQL reads all authorities of the machine for each connection: 35 ms of processor time.
+        tls = {"ssl": {"ca": str(self.ca_file)}} if self.tls else {"ssl_disabled": True}
         return pymysql.connect(
             host=member.host, port=member.port, user=who.username, password=who.password, autocommit=True,
             connect_timeout=timeout_s, read_timeout=timeout_s, write_timeout=timeout_s, cursorclass=DictCursor,
