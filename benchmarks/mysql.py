@@ -17,17 +17,15 @@ from lab.wait import wait_for
 from st2ha.config import Deployment, select
 from st2ha.mysql import operations
 from st2ha.mysql.dialect import mariadb
-from st2ha.mysql.gather import DISKS, ORIGIN, STATUS, TRANSACTIONS, USERS, VARIABLES
+from st2ha.mysql.gather import questions
 from st2ha.mysql.watch import Watch
 
 PAIRS, CLIENT_PAIRS, SWITCHOVERS, FAILOVERS, DETECTIONS = 40, 10, 20, 5, 5
 WRITES_PER_S = 100
-WORDS = mariadb((10, 11, 0))
 STATEMENTS = (
-    VARIABLES, STATUS, WORDS.applied, WORDS.replica_status, TRANSACTIONS, USERS, ORIGIN[0],
-    "SELECT at, former, current FROM st2ha_canary.failovers ORDER BY at DESC LIMIT 1", DISKS, "SHOW BINARY LOGS",
+    *questions(mariadb((10, 11, 0)), "st2ha_canary").values(),
     "SELECT BINLOG_GTID_POS('binlog.000001', 4) AS value",
-)  # fmt: skip
+)
 """What one server is asked for."""
 
 

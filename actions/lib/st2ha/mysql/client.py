@@ -9,11 +9,12 @@ from __future__ import annotations
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional
 
 import pymysql
+from pymysql.constants import CLIENT
 from pymysql.cursors import DictCursor
 
 from st2ha.config import Host
@@ -51,6 +52,14 @@ class Session:
             cursor.execute(statement, values or None)
             return list(cursor.fetchall())
 
+    def each(self, statements: Sequence[str]) -> Iterator[list[Row]]:
+        """The rows of each of several statements that go out as one; an error ends them. Needs `together`."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(";".join(statements))
+            yield list(cursor.fetchall())
+            while cursor.nextset():
+                yield list(cursor.fetchall())
+
     def value(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """The first column of the first row, None if there is none."""
         rows = self.rows(statement, values)
@@ -71,14 +80,18 @@ class Session:
         return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if certificate else None
 
 
-def open_session(settings: Mysql, host: Host, attempt: Attempt) -> Session:
-    """Connect within the attempt's deadline; Unanswered for silence, Refused where we are not let in."""
+def open_session(settings: Mysql, host: Host, attempt: Attempt, together: bool = False) -> Session:
+    """Connect within the attempt's deadline; Unanswered for silence, Refused where we are not let in.
+
+    `together`: it takes several statements at once. Only for reading: nothing may be smuggled into a write.
+    """
     sock = connect(host, attempt)
     attempt.afterwards(sock.close)
     driver: Any = pymysql.connect(
-        host=host.name, port=host.port, user=settings.username, password=settings.password, autocommit=None,
+        host=host.name, port=host.port, user=settings.username, password=settings.password, autocommit=True,
         read_timeout=attempt.left_s(), write_timeout=attempt.left_s(), charset="utf8mb4", program_name="st2ha",
-        cursorclass=DictCursor, defer_connect=True, init_command="SET autocommit=1", **_tls(settings),
+        cursorclass=DictCursor, defer_connect=True, client_flag=CLIENT.MULTI_STATEMENTS if together else 0,
+        **_tls(settings),
     )  # fmt: skip
     try:
         driver.connect(sock)

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional
 
 import pymysql
@@ -14,7 +14,8 @@ import pymysql
 from st2ha.config import Host
 from st2ha.errors import BadInput
 from st2ha.mysql import client as driver
-from st2ha.mysql.client import Session
+from st2ha.mysql.client import Row, Session
+from st2ha.mysql.dialect import Dialect
 from st2ha.mysql.facts import Answer, Denied, Member, Snapshot
 from st2ha.mysql.parse import COMPARED, READ, parse_member
 from st2ha.mysql.settings import Mysql
@@ -24,7 +25,11 @@ Replies = dict[str, Any]
 Record = Callable[[Host, Replies], None]
 Ask = Callable[[Host, Attempt], Answer]
 
-STATUS = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected') OR Variable_name LIKE 'Rpl_semi_sync_%'"
+STATUS = (
+    "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected', 'Rpl_semi_sync_master_status', "
+    "'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_slave_status', 'Rpl_semi_sync_source_status', "
+    "'Rpl_semi_sync_source_clients', 'Rpl_semi_sync_replica_status')"
+)
 VARIABLES = (
     f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({', '.join(map(repr, (*READ, *COMPARED)))}) "
     "OR Variable_name LIKE 'rpl_semi_sync_%'"
@@ -39,6 +44,7 @@ ORIGIN = (
     "SELECT GLOBAL_VALUE_ORIGIN AS origin FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'READ_ONLY'",
     "SELECT VARIABLE_SOURCE AS origin FROM performance_schema.variables_info WHERE VARIABLE_NAME = 'read_only'",
 )
+NO_BINARY_LOGS = 1381
 
 
 def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
@@ -84,7 +90,7 @@ def _ask(
     settings: Mysql, host: Host, attempt: Attempt, addresses: dict[Host, tuple[str, ...]], record: Optional[Record]
 ) -> Answer:
     try:
-        session = driver.open_session(settings, host, attempt)
+        session = driver.open_session(settings, host, attempt, together=True)
         addresses[host] = (session.connection._sock.getpeername()[0],)
         replies = read(session, settings.canary_database)
     except driver.Refused as error:
@@ -96,56 +102,78 @@ def _ask(
     return parse_member(host, replies)
 
 
+def questions(dialect: Dialect, canary_database: str) -> dict[str, str]:
+    """What a server is asked, by the name under which `unread` says that it may not be read."""
+    asked = {
+        "variables": VARIABLES,
+        "status": STATUS,
+        "gtids": dialect.applied,
+        "replication status": dialect.replica_status,
+        "transactions": TRANSACTIONS,
+        "replication users": USERS,
+        "variables' origin": ORIGIN[not dialect.mariadb],
+        "failovers": f"SELECT at, former, current FROM `{canary_database}`.failovers ORDER BY at DESC LIMIT 1",
+    }
+    if dialect.mariadb:
+        return {**asked, "disks": DISKS, "binary logs": "SHOW BINARY LOGS"}
+    return {**asked, "purged": "SELECT @@GLOBAL.gtid_purged AS value"}
+
+
 def read(session: Session, canary_database: str) -> Replies:
     """A server's replies as plain JSON; what we may not read is named under `unread`."""
-    dialect, unread = session.dialect, dict[str, str]()
+    found, unread = _ask_together(session, questions(session.dialect, canary_database))
+    logs = found.get("binary logs", ())
+    if logs:  # what came before the oldest one cannot be sent any more
+        last = {"purged": f"SELECT BINLOG_GTID_POS({session.connection.escape(logs[0]['Log_name'])}, 4) AS value"}
+        found.update(_ask_together(session, last)[0])
 
-    def rows(what: str, statement: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+    def named(what: str) -> dict[str, Any]:
+        return {row["Variable_name"].lower(): row["Value"] for row in found[what]}
+
+    def value(what: str) -> str:
+        rows = found.get(what) or [{"value": ""}]
+        return str(rows[0]["value"] or "")
+
+    return {
+        "greeting": session.greeting,
+        "variables": named("variables"),
+        "status": named("status"),
+        "applied": value("gtids"),
+        "replica": found["replication status"],
+        "transactions": found["transactions"],
+        "users": found["replication users"],
+        "origin": found["variables' origin"],
+        "failover": found["failovers"],
+        "disks": found.get("disks", []),
+        "purged": value("purged"),
+        "unread": unread,
+        "tls_expires_at": session.tls_expires_at,
+    }
+
+
+def _ask_together(session: Session, asked: Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The rows of each question, and why those are empty that we may not ask.
+
+    All go out at once, because a round trip costs more than most of the answers. An error ends what was sent: the rest
+    is asked again.
+    """
+    found: dict[str, list[Row]] = {what: [] for what in asked}
+    unread: dict[str, str] = {}
+    left = list(asked)
+    while left:
+        answers = session.each([asked[what] for what in left])
         try:
-            return [{key: _plain(value) for key, value in row.items()} for row in session.rows(statement, values)]
+            while left:
+                rows = next(answers)
+                found[left.pop(0)] = [{key: _plain(value) for key, value in row.items()} for row in rows]
         except pymysql.MySQLError as error:
             if driver.code_of(error) in driver.NO_PRIVILEGE:
-                unread[what] = driver.words(error)
-            elif driver.code_of(error) not in driver.NO_SUCH:
+                unread[left.pop(0)] = driver.words(error)
+            elif driver.code_of(error) in (*driver.NO_SUCH, NO_BINARY_LOGS):
+                del left[0]
+            else:
                 raise
-            return []
-
-    def named(what: str, statement: str) -> dict[str, Any]:
-        return {row["Variable_name"].lower(): row["Value"] for row in rows(what, statement)}
-
-    replies: Replies = {
-        "greeting": session.greeting,
-        "variables": named("variables", VARIABLES),
-        "status": named("status", STATUS),
-        "applied": (rows("gtids", dialect.applied) or [{"value": ""}])[0]["value"],
-        "replica": rows("replication status", dialect.replica_status),
-        "transactions": rows("transactions", TRANSACTIONS),
-        "users": rows("replication users", USERS),
-        "origin": rows("variables' origin", ORIGIN[not dialect.mariadb]),
-        "failover": rows(
-            "failovers", f"SELECT at, former, current FROM `{canary_database}`.failovers ORDER BY at DESC LIMIT 1"
-        ),
-    }  # fmt: skip
-    if dialect.mariadb:
-        replies["disks"] = rows("disks", DISKS)
-        replies["purged"] = _purged_of_mariadb(rows)
-    else:
-        replies["purged"] = (rows("purged", "SELECT @@GLOBAL.gtid_purged AS value") or [{"value": ""}])[0]["value"]
-    replies["unread"] = unread
-    replies["tls_expires_at"] = session.tls_expires_at
-    return replies
-
-
-def _purged_of_mariadb(rows: Callable[..., list[dict[str, Any]]]) -> str:
-    """The position at the start of the oldest binary log: what came before cannot be sent any more."""
-    try:
-        logs = rows("binary logs", "SHOW BINARY LOGS")
-    except pymysql.MySQLError:  # 1381: there are none
-        return ""
-    if not logs:
-        return ""
-    found = rows("binary logs", "SELECT BINLOG_GTID_POS(%s, 4) AS value", (logs[0]["Log_name"],))
-    return str(found[0]["value"] or "") if found else ""
+    return found, unread
 
 
 def _plain(value: Any) -> Any:

@@ -88,11 +88,11 @@ class Watch:
 
 
 def roles(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The primary as a row for st2ha.watch.update_role, none without one or with two. Nobody counts elections: 0."""
+    """The primary as a row for st2ha.watch.update_role, none without one or with two. Nobody counts elections."""
     if snapshot.primary is None:
         return []
     row = {"subject": f"mysql/{snapshot.cluster}", "role": "primary"}
-    return [{**row, "name": snapshot.primary.name, "term": 0}]
+    return [{**row, "name": snapshot.primary.name, "term": None}]
 
 
 class Pulse:
