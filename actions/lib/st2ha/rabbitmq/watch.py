@@ -22,11 +22,8 @@ from st2ha.rabbitmq.client import Api, ApiError
 from st2ha.rabbitmq.facts import Snapshot
 from st2ha.rabbitmq.gather import gather
 from st2ha.rabbitmq.settings import Rabbitmq
+from st2ha.tempo import Tempo
 
-PERIOD_S = 15.0
-"""Between full looks while nothing changes."""
-PAUSES_S = (0.3, 0.7, 1.5, 3.0, 5.0)
-"""Between full looks after a change: together the 10 s after which a finding counts as over."""
 PULSE_S = 0.5
 PULSE_TIMEOUT_S = 1.0
 
@@ -55,8 +52,7 @@ class Watch:
         self._settings, self._tell = settings, tell
         self._past: deque[Snapshot] = deque(maxlen=8)
         self._known: dict[Host, str] = {}
-        self._seen: object = None
-        self._quiet = 0
+        self._tempo = Tempo()
 
     def run(self) -> None:
         """Look, tell, wait; never returns."""
@@ -64,9 +60,7 @@ class Watch:
             pulse = self._pulse()
             look, seen = self._look()
             self._tell(look)
-            self._quiet = self._quiet + 1 if seen == self._seen else 0
-            self._seen = seen
-            self._wait(pulse, PAUSES_S[self._quiet] if self._quiet < len(PAUSES_S) else PERIOD_S)
+            self._wait(pulse, self._tempo.pause(seen, True, time.monotonic()))
 
     def _wait(self, pulse: object, pause_s: float) -> None:
         """Until the time is over, or a node answers otherwise than at the look before."""
