@@ -63,6 +63,7 @@ def _entry(
 
 def _run_s(code: str) -> float:
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # StackStorm runs actions as root, which leaves bytecode
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     took_s = time.perf_counter() - began

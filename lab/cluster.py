@@ -186,6 +186,10 @@ class Cluster:
         """What a person needs to connect; names files of secrets, never secrets."""
         return {m.name: m.address for m in self.members}
 
+    def deployment(self) -> dict[str, Any]:
+        """This cluster as the pack's configuration names it: a deployment with one layer, without secrets."""
+        raise NotImplementedError
+
     def _command(self, member: Member) -> list[str]:
         raise NotImplementedError
 
