@@ -168,13 +168,16 @@ class Snapshot:
         return heads[0] if len(heads) == 1 else None
 
     def source_name(self, channel: Channel) -> str:
-        """The configured name of a channel's source: by address, by IP, by server id; else the address as it is."""
+        """The configured name of a channel's source: by address, by IP, by server id; else the address as it is.
+
+        The server id is that of the last connection, which after a change of the source was to another server.
+        """
         name, _, port = channel.source.rpartition(":")
         for host in self.answers:
             if channel.source == str(host) or (str(host.port) == port and name in self.addresses.get(host, ())):
                 return str(host)
         known = [member.name for member in self.members if member.server_id == channel.source_id]
-        return known[0] if len(known) == 1 else channel.source
+        return known[0] if len(known) == 1 and channel.io == "Yes" else channel.source
 
     def replicas_of(self, name: str) -> tuple[Member, ...]:
         """The members that are set up to replicate from `name`, working or not."""
