@@ -12,7 +12,9 @@ from typing import Any, Callable
 import pymysql
 
 from benchmarks.figures import Figure, worst
+from lab.errors import LabError
 from lab.mysql import MysqlCluster
+from lab.mysql_writer import MysqlWriter
 from lab.wait import wait_for
 from st2ha.config import Deployment, select
 from st2ha.mysql import operations
@@ -21,7 +23,8 @@ from st2ha.mysql.gather import questions
 from st2ha.mysql.watch import Watch
 
 PAIRS, CLIENT_PAIRS, SWITCHOVERS, FAILOVERS, DETECTIONS = 40, 10, 20, 5, 5
-WRITES_PER_S = 100
+PAUSE_S = 0.0085
+"""Between two writes: with the write itself 10 ms."""
 STATEMENTS = (
     *questions(mariadb((10, 11, 0)), "st2ha_canary").values(),
     "SELECT BINLOG_GTID_POS('binlog.000001', 4) AS value",
@@ -38,7 +41,7 @@ def measure(say: Callable[[str], None]) -> Iterator[Figure]:
         yield against_bare_server(pair)
         yield against_client(pair)
         pair.restore()
-        say(f"{SWITCHOVERS} planned switchovers at {WRITES_PER_S} writes a second")
+        say(f"{SWITCHOVERS} planned switchovers at 100 writes a second")
         yield from switchovers(pair)
         say("forced failovers after kill -9")
         yield failovers(pair)
@@ -108,22 +111,22 @@ def _took_s(work: Callable[[], object]) -> float:
 
 
 def switchovers(pair: MysqlCluster) -> Iterator[Figure]:
-    """There and back under load; each round's longest pause between two acknowledged writes, and what is missing."""
-    where, blocked = deployment(pair), []
-    with Load(pair) as load:
+    """There and back under load; each round's longest time without an acknowledged write, and what is missing."""
+    where, blocked, began = deployment(pair), [], time.time()
+    with MysqlWriter(pair, "switched", PAUSE_S) as load:
         for _ in range(SWITCHOVERS):
-            mark = len(load.times)
+            since = time.time()
             result = operations.switchover(where, "best")
             if result.get("outcome") != "done":
-                raise RuntimeError(str(result))
+                raise LabError(f"a switchover of the benchmark failed: {result.get('error')}")
             time.sleep(0.4)
-            blocked.append(load.longest_pause_s(mark))
-    lost = max(len(load.missing(m.name)) for m in pair.members)
-    beside = f"median {statistics.median(blocked):.3f} s, {len(load.times)} writes"
+            blocked.append(load.largest_gap(since))
+        pace = load.count / (time.time() - began)
+    operations.check(where, canary=True)  # returns when the replica has everything
+    lost = max(len(set(load.acknowledged()) - load.present_on(member.name)) for member in pair.members)
+    beside = f"median {statistics.median(blocked):.3f} s, {pace:.0f} writes a second"
     yield Figure("mysql_switchover_blocked", worst(blocked), 0.3, "s", beside, f"worst of {SWITCHOVERS} in a row")
-    yield Figure(
-        "mysql_switchover_lost_writes", lost, 0, "writes", f"{len(load.times)} acknowledged", "on either server"
-    )
+    yield Figure("mysql_switchover_lost_writes", lost, 0, "writes", f"{load.count} acknowledged", "on either server")
 
 
 def failovers(pair: MysqlCluster) -> Figure:
@@ -173,51 +176,3 @@ def detection(pair: MysqlCluster) -> Figure:
         took.append(next(at for at, found in told if "NoPrimary" in found) - began)
     beside = f"median {statistics.median(took):.2f} s"
     return Figure("mysql_detection_of_a_kill", worst(took), 1.5, "s", beside, f"worst of {DETECTIONS}")
-
-
-class Load:
-    """One client that writes at a steady pace and finds the primary again by itself."""
-
-    def __init__(self, pair: MysqlCluster) -> None:
-        self.pair = pair
-        self.times: list[float] = []
-        self._numbers: list[int] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def __enter__(self) -> Load:
-        self.pair.query("db1", "CREATE TABLE app.load_test (n INT PRIMARY KEY) ENGINE=InnoDB")
-        self._thread.start()
-        time.sleep(0.5)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._end.set()
-        self._thread.join()
-        time.sleep(0.5)
-
-    def _write(self) -> None:
-        names, number, connection = [m.name for m in self.pair.members], 0, None
-        while not self._end.is_set():
-            number += 1
-            try:
-                connection = connection or self.pair.connect(names[0], "app", timeout_s=2)
-                connection.cursor().execute("INSERT INTO app.load_test VALUES (%s)", (number,))
-            except (pymysql.MySQLError, OSError):
-                connection = None
-                names.append(names.pop(0))
-                time.sleep(0.002)
-                continue
-            self.times.append(time.monotonic())
-            self._numbers.append(number)
-            time.sleep(1 / WRITES_PER_S)
-
-    def longest_pause_s(self, mark: int) -> float:
-        """Between acknowledged writes since the `mark`th."""
-        times = self.times[max(0, mark - 1) :]
-        return max(after - before for before, after in zip(times, times[1:]))
-
-    def missing(self, name: str) -> list[int]:
-        """Acknowledged writes that a server has not."""
-        there = {row["n"] for row in self.pair.query(name, "SELECT n FROM app.load_test")}
-        return [number for number in self._numbers if number not in there]

@@ -31,13 +31,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _make_whole(pair: MysqlCluster) -> None:
     """As at the start: the same roles, no faults, nothing but the lab's own databases."""
+    if not _unspoilt(pair):
+        pair.restore()
+
+
+def _unspoilt(pair: MysqlCluster) -> bool:
+    if set(pair.states().values()) != {"running"}:
+        return False  # one that hangs or is cut off would take its time-out
     try:
         pair.wait_healthy(0.2)
-        unspoilt = set(pair.states().values()) == {"running"} and _as_launched(pair)
+        return _as_launched(pair)
     except (LabError, pymysql.MySQLError):
-        unspoilt = False
-    if not unspoilt:
-        pair.restore()
+        return False
 
 
 def _as_launched(pair: MysqlCluster) -> bool:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
-import time
 from pathlib import Path
-from typing import Any, Optional
-
-import pymysql
+from typing import Any
 
 from lab.mysql import MysqlCluster
 from metadata.results import check_result
@@ -60,58 +56,3 @@ def found(pair: MysqlCluster, timeout_s: float = 1.0, **mysql: Any) -> set[tuple
     names = {member.address: member.name for member in pair.members}
     result = run(config_of(pair, **mysql), "mysql_check", timeout_s=timeout_s)[1]
     return {(code, names.get(subject, subject)) for code, subject in codes(result)}
-
-
-class Writer:
-    """An application that writes every few milliseconds and looks for the primary again when a write fails."""
-
-    def __init__(self, pair: MysqlCluster, per_s: float = 100.0) -> None:
-        self.pair, self._pause_s = pair, 1 / per_s
-        primary = pair.writable()[0]
-        pair.query(primary, "CREATE TABLE app.writes (n INT PRIMARY KEY) ENGINE=InnoDB")
-        self.acknowledged: list[tuple[int, float]] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._write, args=(primary,))
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        time.sleep(0.3)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        time.sleep(0.3)
-        self._end.set()
-        self._thread.join()
-
-    def _write(self, name: str) -> None:
-        number, connection = 0, None
-        while not self._end.is_set():
-            number += 1
-            try:
-                connection = connection or self.pair.connect(name, "app", timeout_s=2)
-                connection.cursor().execute("INSERT INTO app.writes VALUES (%s)", (number,))
-            except (pymysql.MySQLError, OSError):
-                connection, name = self._elsewhere(connection, name)
-                continue
-            self.acknowledged.append((number, time.monotonic()))
-            time.sleep(self._pause_s)
-        if connection is not None:
-            connection.close()
-
-    def _elsewhere(self, connection: Optional[Any], name: str) -> tuple[Any, str]:
-        if connection is not None:
-            connection._force_close()
-        time.sleep(0.005)
-        names = [member.name for member in self.pair.members]
-        return None, names[(names.index(name) + 1) % len(names)]
-
-    @property
-    def blocked_s(self) -> float:
-        """The longest time between two acknowledged writes."""
-        times = [at for _, at in self.acknowledged]
-        return max(after - before for before, after in zip(times, times[1:]))
-
-    def lost(self, name: str) -> list[int]:
-        """Acknowledged writes that a server has not."""
-        there = {row["n"] for row in self.pair.query(name, "SELECT n FROM app.writes")}
-        return [number for number, _ in self.acknowledged if number not in there]
