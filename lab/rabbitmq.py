@@ -50,6 +50,7 @@ class RabbitCluster(Cluster):
         tls: bool = False,
         partition_handling: str = "pause_minority",
         net_ticktime_s: int = 5,
+        memory_limit_mb: int = 600,
         **_: Any,
     ) -> None:
         settings = {
@@ -57,6 +58,7 @@ class RabbitCluster(Cluster):
             "tls": tls,
             "partition_handling": partition_handling,
             "net_ticktime_s": net_ticktime_s,
+            "memory_limit_mb": memory_limit_mb,
         }
         super().__init__(directory, members, settings, base_port)
         self.tls = tls
@@ -206,7 +208,12 @@ class RabbitCluster(Cluster):
     def clear_alarms(self, name: str) -> None:
         """Undo ``disk_alarm`` and ``memory_alarm``."""
         self.tool(name, "set_disk_free_limit", "50MB")
-        self.tool(name, "set_vm_memory_high_watermark", "absolute", "600MB")
+        self.tool(name, "set_vm_memory_high_watermark", "absolute", f"{self._settings['memory_limit_mb']}MB")
+
+    def handle_partitions(self, mode: str) -> None:
+        """Another ``cluster_partition_handling`` on all nodes, until they are started anew."""
+        for member in self.members:
+            self.tool(member.name, "eval", f"application:set_env(rabbit, cluster_partition_handling, {mode}).")
 
     def restart_app(self, name: str) -> None:
         """stop_app and start_app: what mends a node on the losing side of a partition."""

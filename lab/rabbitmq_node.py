@@ -77,7 +77,7 @@ def configuration(member: Member, seed: str, settings: dict[str, Any], password:
         f"default_user = {ROOT_USER}",
         f"default_pass = {password}",
         "disk_free_limit.absolute = 50MB",
-        "vm_memory_high_watermark.absolute = 600MB",
+        f"vm_memory_high_watermark.absolute = {settings['memory_limit_mb']}MB",
         "log.file = false",
         "log.console = true",
         "log.console.level = warning",

@@ -1,7 +1,7 @@
 """pytest plugin: real RabbitMQ clusters.
 
-``rabbit`` for most tests: the session's one cluster of three, made whole again afterwards. ``rabbit_ignoring`` one that
-leaves partitions alone, ``rabbit_two`` the two-node form, each once a module at the most.
+``rabbit`` for most tests: the session's one cluster of three, made whole again afterwards. ``rabbit_two`` the two-node
+form, ``rabbit_tls`` one node that speaks TLS, each once a module.
 """
 
 from __future__ import annotations
@@ -44,14 +44,6 @@ def rabbit(rabbit_cluster: RabbitCluster) -> Iterator[RabbitCluster]:
     """The session's cluster with mirroring and no queue; mended and emptied afterwards."""
     yield rabbit_cluster
     make_whole(rabbit_cluster)
-
-
-@pytest.fixture(scope="module")
-def rabbit_ignoring() -> Iterator[RabbitCluster]:
-    """Three nodes that go on by themselves when they are parted."""
-    with RabbitCluster(members=3, partition_handling="ignore") as cluster:
-        cluster.mirror_all()
-        yield cluster
 
 
 @pytest.fixture(scope="module")

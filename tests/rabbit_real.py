@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -44,7 +45,8 @@ def st2ha(rabbit: RabbitCluster, tmp: Path, *words: str, **layer: Any) -> subpro
     config = tmp / "ha.yaml"
     config.write_text(yaml.safe_dump(config_of(rabbit, **layer)))
     command = [sys.executable, str(ROOT / "bin" / "st2ha"), "--json", "--config", str(config), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    env = {**os.environ, "ST2HA_STATE_DIR": str(tmp / "state")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, env=env)
 
 
 @dataclass
@@ -52,24 +54,24 @@ class Publisher:
     """Publishes persistent messages one by one to some queues; `confirmed` are those that the broker took."""
 
     queues: tuple[str, ...]
-    confirmed: dict[str, list[str]] = field(default_factory=dict)
+    confirmed: dict[str, set[str]] = field(default_factory=dict)
     gaps: list[float] = field(default_factory=list)
 
-    def lost(self, rabbit: RabbitCluster, at: str) -> dict[str, int]:
-        """Read every queue empty: how many of the confirmed ones are not there."""
-        connection = rabbit.connect(at)
-        channel = connection.channel()
-        missing = {}
-        for queue in self.queues:
-            found = set()
-            while True:
-                method, _, body = channel.basic_get(queue, auto_ack=True)
-                if method is None:
-                    break
-                found.add(body.decode())
-            missing[queue] = len(set(self.confirmed.get(queue, [])) - found)
-        connection.close()
-        return missing
+    def lost(self, left: dict[str, set[str]]) -> dict[str, int]:
+        """By queue: how many of the confirmed ones are not among those that `read_empty` found."""
+        return {queue: len(self.confirmed.get(queue, set()) - left[queue]) for queue in self.queues}
+
+
+def read_empty(rabbit: RabbitCluster, at: str, *queues: str) -> dict[str, set[str]]:
+    """All messages of some queues, which have none afterwards."""
+    connection = rabbit.connect(at)
+    channel = connection.channel()
+    found: dict[str, set[str]] = {queue: set() for queue in queues}
+    for queue, bodies in found.items():
+        while (reply := channel.basic_get(queue, auto_ack=True))[0] is not None:
+            bodies.add(reply[2].decode())
+    connection.close()
+    return found
 
 
 @contextlib.contextmanager
@@ -88,8 +90,9 @@ def publishing(rabbit: RabbitCluster, at: str, *queues: str) -> Iterator[Publish
                     for queue in queues:
                         number += 1
                         persistent = pika.BasicProperties(delivery_mode=2)
-                        channel.basic_publish("", queue, f"{queue}-{number}".encode(), persistent, mandatory=True)
-                        publisher.confirmed.setdefault(queue, []).append(f"{queue}-{number}")
+                        body = f"{at} {number}"
+                        channel.basic_publish("", queue, body.encode(), persistent, mandatory=True)
+                        publisher.confirmed.setdefault(queue, set()).add(body)
                     publisher.gaps.append(time.monotonic() - last)
                     last = time.monotonic()
                     time.sleep(0.005)

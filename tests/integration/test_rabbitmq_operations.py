@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from lab.rabbitmq import RabbitCluster
 from lab.wait import wait_for
 from st2ha.config import select
-from st2ha.errors import BadInput
 from st2ha.rabbitmq import operations
-from tests.rabbit_real import config_of, deployment_of, st2ha
+from tests.rabbit_real import config_of, deployment_of
 
 TWO = "rabbit2@localhost"
 
@@ -88,47 +83,6 @@ def test_mirrors_are_synchronised(rabbit: RabbitCluster) -> None:
     wait_for(lambda: risks <= {finding.code for finding in operations.check(deployment).findings}, 20, "both findings")
     assert operations.sync_queues(deployment)["outcome"] == "done"
     wait_for(lambda: "MirrorUnsynchronised" not in {f.code for f in operations.check(deployment).findings}, 20, "it")
-
-
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        ({"hosts": "http://mq1:15672"}, "rabbitmq.hosts"),
-        ({"partition_handling": "hope"}, "use one of pause_minority"),
-        ({"username": None}, "username is missing"),
-        ({"command": "ssh {machine}"}, "only {host} and {node}"),
-        ({"amqp_hosts": ["one:5672"]}, "has 1 entries"),
-    ],
-)
-def test_bad_settings_are_one_sentence(rabbit: RabbitCluster, layer: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadInput, match=words):
-        select(config_of(rabbit, **layer))
-
-
-@pytest.mark.parametrize(
-    ("layer", "code"),
-    [({"vhost": "nowhere"}, "VhostMissing"), ({"username": "st2ha_check"}, "AuthFailed")],
-)
-def test_wrong_settings_are_findings(rabbit: RabbitCluster, layer: dict[str, Any], code: str) -> None:
-    found = {finding.code for finding in operations.check(deployment_of(rabbit, **layer)).findings}
-    assert code in found
-
-
-def test_the_same_by_the_command_line(rabbit: RabbitCluster, tmp_path: Path) -> None:
-    done = st2ha(rabbit, tmp_path, "rabbitmq_check")
-    assert (done.returncode, json.loads(done.stdout)["severity"]) == (0, "ok"), done.stderr
-    wrong = st2ha(rabbit, tmp_path, "rabbitmq_drain_node", "node=rabbit9", "deployment=lab")
-    assert "no node of this cluster" in wrong.stdout + wrong.stderr
-
-
-def test_a_dead_node_is_forgotten(rabbit_two: RabbitCluster) -> None:
-    deployment = deployment_of(rabbit_two)
-    assert operations.forget_node(deployment, "rabbit2")["kind"] == "refused"
-    rabbit_two.kill("rabbit2")
-    wait_for(lambda: rabbit_two.running("rabbit1") == {"rabbit1@localhost"}, 20, "the loss")
-    assert operations.forget_node(deployment, TWO)["outcome"] == "done"
-    names = {row["name"] for row in rabbit_two.api("rabbit1", "GET", "/api/nodes?columns=name")}
-    assert names == {"rabbit1@localhost"}
 
 
 def test_tls_is_verified(rabbit_tls: RabbitCluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 import uuid
@@ -18,6 +19,7 @@ from st2ha.rabbitmq.settings import Rabbitmq
 EXPIRES_MS = 3_600_000
 """The canary's queue goes away by itself an hour after its last use."""
 READ_S = 2.0
+HEARTBEAT_S = 10
 
 
 def canary(settings: Rabbitmq, amqp: Host, copies: int) -> float:
@@ -40,8 +42,9 @@ def _through(settings: Rabbitmq, host: Host, attempt: Attempt, copies: int) -> f
     try:
         connection = pika.BlockingConnection(_parameters(settings, host, attempt.left_s()))
         attempt.accepted = True
-        attempt.afterwards(lambda: connection.is_open and connection.close())
-        return _round_trip(connection.channel(), settings, copies, began)
+        # Closed here and not by `attempt`: pika's connections are not for two threads. Heartbeats end a hung one.
+        with contextlib.closing(connection):
+            return _round_trip(connection.channel(), settings, copies, began)
     except UnroutableError:
         raise Unanswered(Silence.BROKEN, "the broker returned the message: no queue took it") from None
     except (ChannelClosedByBroker, ConnectionClosedByBroker) as error:
@@ -71,7 +74,8 @@ def _parameters(settings: Rabbitmq, host: Host, timeout_s: float) -> Any:
     credentials = pika.PlainCredentials(settings.username, settings.password)
     return pika.ConnectionParameters(
         host.name, host.port, settings.vhost, credentials, ssl_options=_tls(settings, host), connection_attempts=1,
-        socket_timeout=timeout_s, stack_timeout=timeout_s, blocked_connection_timeout=timeout_s, heartbeat=0,
+        socket_timeout=timeout_s, stack_timeout=timeout_s, blocked_connection_timeout=timeout_s,
+        heartbeat=HEARTBEAT_S,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Optional
 from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan, Refused, Step
 from st2ha.probe import Silence, Silent
-from st2ha.rabbitmq.content import Queue
+from st2ha.rabbitmq.content import Content, Queue
 from st2ha.rabbitmq.facts import Denied, Snapshot
 from st2ha.rabbitmq.scene import critical_for, listed, sole_copies, unmirrored
 from st2ha.rabbitmq.settings import Rabbitmq
@@ -123,10 +123,9 @@ def sync_queues(snapshot: Snapshot, vhost: str, force: bool = False) -> Decision
     """Have every mirror of a vhost's queues get what it lacks."""
     goal = f"synchronisation of the mirrors in {vhost}"
     hard, content = blind_spots(snapshot), snapshot.content
-    if content is not None and content.vhost(vhost) is None:
-        raise BadInput(f"parameter `vhost` is {vhost!r}: there is no such vhost")
     if hard or content is None:
         return Refused(goal, tuple(hard))
+    known_vhost(content, vhost)
     behind = unsynchronised(content.in_vhost(vhost))
     if not behind:
         return Plan(f"{goal}: all have everything", ())
@@ -203,6 +202,13 @@ def blind_spots(snapshot: Snapshot, besides: str = "") -> list[str]:
     if snapshot.sighted and snapshot.content is None:
         reasons.append("the queues could not be read: what would be lost is unknown")
     return reasons
+
+
+def known_vhost(content: Content, vhost: str, parameter: str = "vhost") -> None:
+    """BadInput unless the cluster has it."""
+    if content.vhost(vhost) is None:
+        known = ", ".join(sorted(each.name for each in content.vhosts))
+        raise BadInput(f"parameter `{parameter}` is {vhost!r}: there is no such vhost: use one of {known}")
 
 
 def named(snapshot: Snapshot, wanted: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from st2ha.errors import BadInput
+from st2ha.errors import BadInput, HaError
 from st2ha.naming import count
 from st2ha.plan import Decision, Plan, Refused, Step
 from st2ha.rabbitmq.content import MIRRORING, Content, Permission
-from st2ha.rabbitmq.decide import blind_spots, limitation
+from st2ha.rabbitmq.decide import blind_spots, known_vhost, limitation
 from st2ha.rabbitmq.facts import Snapshot
 from st2ha.rabbitmq.settings import Rabbitmq
 
@@ -90,8 +90,8 @@ def _check_names(content: Content, wanted: Wanted) -> None:
         raise BadInput(
             f"parameter `user` is {wanted.user!r}: there is no such user, use one of {', '.join(content.users)}"
         )
-    if wanted.copy_from is not None and content.vhost(wanted.copy_from) is None:
-        raise BadInput(f"parameter `copy_policies_from` is {wanted.copy_from!r}: there is no such vhost")
+    if wanted.copy_from is not None:
+        known_vhost(content, wanted.copy_from, "copy_policies_from")
 
 
 def _vhost_steps(content: Content, wanted: Wanted) -> list[Step]:
@@ -158,8 +158,9 @@ def delete(snapshot: Snapshot, settings: Rabbitmq, vhost: str, force: bool = Fal
 def quorum_rows(snapshot: Snapshot, vhost: str) -> list[dict[str, Any]]:
     """What becomes of each queue of a vhost: one flat row a queue."""
     content = snapshot.content
-    if content is None or content.vhost(vhost) is None:
-        raise BadInput(f"parameter `vhost` is {vhost!r}: there is no such vhost, or it cannot be read")
+    if content is None:
+        raise HaError("; ".join(blind_spots(snapshot)))
+    known_vhost(content, vhost)
     rows = []
     for queue in sorted(content.in_vhost(vhost), key=lambda each: each.name):
         why = limitation(queue)

@@ -169,7 +169,7 @@ def _quorum_steps(settings: Rabbitmq, vhost: str, members: int) -> list[str]:
     user = settings.stackstorm_user or "<user>"
     return [
         *few,
-        f"rabbitmq_vhost_create vhost={vhost.rstrip('_q')}_q user={user} default_queue_type=quorum",
+        f"rabbitmq_vhost_create vhost={vhost.removesuffix('_q')}_q user={user} default_queue_type=quorum",
         "stop StackStorm's services when no action runs (ha.platform tells), so that the old queues are empty",
         "set the new vhost in [messaging] url of st2.conf on every node and start them: they declare quorum queues",
         f"rabbitmq_vhost_delete vhost={vhost}, when it has neither connections nor messages",
