@@ -283,6 +283,13 @@ def certificate_ends(looks: Looks) -> str:
     return "the end of both certificates: the lab's are good for a month"
 
 
+def replica_alone(looks: Looks) -> str:
+    answers = looks[0]["answers"]
+    answers["db1:3306"] = answers.pop("db2:3306")
+    answers["db1:3306"]["replies"]["replica"][0]["Master_Host"] = "db9"
+    return "only the replica is configured, as db1; its source is db9"
+
+
 BOTH = (
     healthy, primary_killed, replica_killed, errant, two_writable, io_stopped, semi_sync_off, switchover_interrupted,
     old_primary_back, purged_needed, same_server_id, started_writable,
@@ -294,5 +301,5 @@ MARIADB = (
 )  # fmt: skip
 MYSQL9 = (*BOTH, gtid_off)
 TWO_LOOKS = ("stream_hangs",)
-ALTERED = (replica_is_older, disk_full, certificate_ends)
+ALTERED = (replica_is_older, disk_full, certificate_ends, replica_alone)
 """Changes of the case mariadb_healthy; each says what it changed and why."""

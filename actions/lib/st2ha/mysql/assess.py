@@ -12,7 +12,7 @@ from typing import Callable, Optional
 from st2ha.config import Host
 from st2ha.mysql import assess_members, assess_setup
 from st2ha.mysql.facts import Denied, Snapshot
-from st2ha.mysql.scene import Scene, believed_primary, silent_source
+from st2ha.mysql.scene import Scene, believed_primary, silent_source, stranger
 from st2ha.mysql.settings import Mysql
 from st2ha.naming import count
 from st2ha.probe import Silence, Silent
@@ -35,7 +35,7 @@ def healthy_words(snapshot: Snapshot) -> str:
 
 
 def no_primary(scene: Scene) -> Iterator[Finding]:
-    """Nobody accepts writes. If one that might is closed to us, or only unreachable from here, we do not know."""
+    """Nobody accepts writes. If one that might is closed to us, or unreachable, or not configured, we do not know."""
     snapshot = scene.snapshot
     if snapshot.writable or believed_primary(snapshot):
         return
@@ -44,7 +44,15 @@ def no_primary(scene: Scene) -> Iterator[Finding]:
     if denied:
         yield scene.finding(
             "PrimaryUnknown", Severity.UNKNOWN, f"{', '.join(denied)} does not let us in: nobody else is writable",
-            "correct the credentials of this deployment",
+            "correct mysql.username and password of this deployment",
+        )  # fmt: skip
+        return
+    following = stranger(snapshot)
+    if following:
+        yield scene.finding(
+            "PrimaryUnknown", Severity.UNKNOWN,
+            f"{following[0]} is a replica of {following[1]}, which is not configured here: nobody else is writable",
+            f"add {following[1]} to mysql.hosts of this deployment",
         )  # fmt: skip
         return
     yield scene.finding(

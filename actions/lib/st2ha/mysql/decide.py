@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Optional
 
 from st2ha.mysql.facts import Denied, Member, Snapshot
+from st2ha.mysql.scene import stranger
 from st2ha.mysql.settings import Mysql
 from st2ha.naming import count, named
 from st2ha.plan import Decision, Plan, Refused, Step
@@ -175,7 +176,15 @@ def _blind_spots(snapshot: Snapshot) -> list[str]:
     if len(snapshot.writable) > 1:
         listed = " and ".join(member.name for member in snapshot.writable)
         reasons.append(f"{listed} are both writable (split brain): mend that first, run mysql_check")
-    return reasons
+    return reasons + not_configured(snapshot)
+
+
+def not_configured(snapshot: Snapshot) -> list[str]:
+    """A replica was given and its primary was not: another writable server cannot be ruled out."""
+    found = None if snapshot.writable else stranger(snapshot)
+    return (
+        [f"{found[0]} is a replica of {found[1]}, which may be taking writes: add it to mysql.hosts"] if found else []
+    )
 
 
 def _cannot_serve(settings: Mysql, member: Member) -> list[str]:

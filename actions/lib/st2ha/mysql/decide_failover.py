@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from st2ha.mysql.decide import announcements, member_named, standing_limitation
+from st2ha.mysql.decide import announcements, member_named, not_configured, standing_limitation
 from st2ha.mysql.facts import Denied, Member, Snapshot
 from st2ha.mysql.scene import alive_reasons, silent_source
 from st2ha.mysql.settings import Mysql
@@ -90,7 +90,7 @@ def _hard_reasons(snapshot: Snapshot, settings: Mysql, candidate: Member, acknow
 
 def _soft_reasons(snapshot: Snapshot, candidate: Member) -> list[str]:
     """What may cost writes or make a second writable server; somebody who knows better may force it."""
-    reasons, primary = list[str](), snapshot.primary
+    reasons, primary = not_configured(snapshot), snapshot.primary
     if primary is not None:
         reasons.append(f"{primary.name} is primary and answers: use mysql_switchover")
     for host, silent in snapshot.of(Silent):

@@ -32,6 +32,13 @@ def silent_source(snapshot: Snapshot) -> Optional[tuple[str, Silent]]:
     return next(((str(host), silent) for host, silent in snapshot.of(Silent) if str(host) == followed), None)
 
 
+def stranger(snapshot: Snapshot) -> Optional[tuple[str, str]]:
+    """A replica and its source, if that is not configured here: whether it takes writes cannot be seen."""
+    ours = {str(host) for host in snapshot.answers}
+    pairs = ((member.name, snapshot.source_name(channel)) for member in snapshot.members for channel in member.channels)
+    return next(((name, source) for name, source in pairs if source not in ours), None)
+
+
 def believed_primary(snapshot: Snapshot) -> Optional[str]:
     """A silent server that may still be taking writes: nobody else is writable, and it is not proved to be dead."""
     found = silent_source(snapshot)
