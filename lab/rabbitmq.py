@@ -212,8 +212,8 @@ class RabbitCluster(Cluster):
 
     def handle_partitions(self, mode: str) -> None:
         """Another ``cluster_partition_handling`` on all nodes, until they are started anew."""
-        for member in self.members:
-            self.tool(member.name, "eval", f"application:set_env(rabbit, cluster_partition_handling, {mode}).")
+        arguments = f"[rabbit, cluster_partition_handling, {mode}]"
+        self.tool(self.members[0].name, "eval", f"rpc:multicall(application, set_env, {arguments}).")
 
     def restart_app(self, name: str) -> None:
         """stop_app and start_app: what mends a node on the losing side of a partition."""
