@@ -121,6 +121,7 @@ class Acting(Servers):
         return f"{ended} connections ended"
 
     def forget_source(self, step: Step) -> str:
+        """Else it would replicate from its former primary again, once somebody starts its threads."""
         session = self.session(step.target)
         session.run(session.dialect.stop, session.dialect.reset)
         return "replicates from nobody"
@@ -143,6 +144,7 @@ class Acting(Servers):
         return f"replicates after {waited_s:.2f} s"
 
     def prove(self, step: Step) -> str:
+        """A write must arrive at every replica, with the same checksum."""
         replicas = {name: self.session(name) for name in step.expect["replicas"]}
         return write_canary(self.session(step.target), replicas, self.settings.canary_database)
 
@@ -155,6 +157,7 @@ class Acting(Servers):
         return "takes writes again"
 
     def follow_again(self, step: Step) -> str:
+        """Start the threads that the promotion had stopped."""
         session = self.session(step.target)
         session.run(session.dialect.start)
         waited_s = wait_until(lambda: not_running(session), ATTACH_S, f"{step.target} to replicate again")

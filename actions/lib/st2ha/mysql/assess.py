@@ -71,6 +71,7 @@ def _next_without_primary(snapshot: Snapshot) -> str:
 
 
 def two_writable(scene: Scene) -> Iterator[Finding]:
+    """Split brain, by the servers' own word."""
     writable = scene.snapshot.writable
     if len(writable) < 2:
         return

@@ -86,6 +86,7 @@ def _stuck(scene: Scene, member: Member) -> bool:
 
 
 def errant(scene: Scene) -> Iterator[Finding]:
+    """Both threads say Yes with them: only the sets of transactions tell."""
     for member in scene.snapshot.members:
         missing = scene.snapshot.errant(member)
         if missing:
@@ -109,6 +110,7 @@ def replica_writable(scene: Scene) -> Iterator[Finding]:
 
 
 def purged_needed(scene: Scene) -> Iterator[Finding]:
+    """By the sets of transactions, before the replica asks for it; or by the error when it has asked."""
     source = scene.snapshot.source
     for member in scene.snapshot.members:
         if source is None or member is source:

@@ -45,9 +45,11 @@ class Session:
 
     @property
     def greeting(self) -> str:
+        """The server's version as its handshake told it."""
         return str(self.connection.get_server_info())
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Row]:
+        """All rows, by column. Raises one of DriverError, as all that follow."""
         with self.connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return list(cursor.fetchall())
@@ -66,6 +68,7 @@ class Session:
         return next(iter(rows[0].values())) if rows else None
 
     def run(self, *statements: str) -> None:
+        """One after the other; an error ends them."""
         for statement in statements:
             self.rows(statement)
 

@@ -30,7 +30,6 @@ class Dialect:
     position: str
     applied: str
     freeze: tuple[str, ...]
-    dump_commands: tuple[str, ...] = ("Binlog Dump", "Binlog Dump GTID")
 
     @property
     def mariadb(self) -> bool:
@@ -77,6 +76,7 @@ def of_server(greeting: str) -> tuple[Optional[Dialect], str]:
 
 
 def mariadb(version: Version) -> Dialect:
+    """MariaDB's words."""
     return Dialect(
         name="mariadb",
         version=version,
@@ -93,6 +93,7 @@ def mariadb(version: Version) -> Dialect:
 
 
 def mysql(version: Version) -> Dialect:
+    """MySQL's words; super_read_only shuts out administrators, too, and turns read_only on with it."""
     return Dialect(
         name="mysql",
         version=version,

@@ -64,7 +64,7 @@ class Failover:
 
 @dataclass(frozen=True)
 class Member:
-    """A server as it describes itself. None: it did not say, `unread` tells why."""
+    """A server as it describes itself, named by its address. None: it did not say, `unread` tells why."""
 
     host: Host
     name: str
@@ -79,7 +79,6 @@ class Member:
     gtids: Gtids = field(default_factory=Gtids)
     purged: Gtids = field(default_factory=Gtids)
     channels: tuple[Channel, ...] = ()
-    filters: tuple[str, ...] = ()
     semi_sync: SemiSync = field(default_factory=SemiSync)
     connections: Optional[tuple[int, int]] = None  # used, limit
     oldest_transaction_s: Optional[float] = None
@@ -143,10 +142,6 @@ class Snapshot:
 
     def member(self, name: str) -> Optional[Member]:
         return next((member for member in self.members if member.name == name), None)
-
-    def name_of(self, host: Host) -> str:
-        """Servers have no names of their own: the address as configured."""
-        return str(host)
 
     @property
     def writable(self) -> tuple[Member, ...]:

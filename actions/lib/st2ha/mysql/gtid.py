@@ -63,9 +63,11 @@ class Gtids:
 
     @property
     def count(self) -> int:
+        """How many transactions are in the set."""
         return sum(last - first + 1 for _, intervals in self.by_origin for first, last in intervals)
 
     def union(self, other: Gtids) -> Gtids:
+        """What one of both has."""
         mine, theirs = dict(self.by_origin), dict(other.by_origin)
         merged = {each: _merged([*mine.get(each, ()), *theirs.get(each, ())]) for each in {*mine, *theirs}}
         return Gtids(_sorted(merged), self.mariadb or other.mariadb)
