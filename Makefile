@@ -50,7 +50,7 @@ test: setup
 test-mysql9: setup
 	@command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap >/dev/null
 	@$(BIN)/python -m lab install mysql9
-	@$(BIN)/pytest -m mysql9 tests/integration/test_mysql_operations.py tests/faults/test_mysql_killed.py
+	@$(BIN)/pytest -m mysql9 tests/integration/test_mysql_operations.py tests/integration/test_mysql_cli.py tests/faults/test_mysql_killed.py
 
 # The same on RabbitMQ 4 of Debian trixie (needs root, debootstrap; 300 MB).
 test-rabbitmq4: setup

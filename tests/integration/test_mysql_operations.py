@@ -73,6 +73,16 @@ def test_a_user_who_may_only_read_is_enough_for_a_check(pair: MysqlCluster) -> N
     assert run(config, "mysql_check")[1]["severity"] == "ok"
 
 
+def test_what_a_user_may_not_read_is_told_and_all_else_is_read(pair: MysqlCluster) -> None:
+    user = pair.logins["app"]
+    config = config_of(pair, username=user.username, password_file=str(user.password_file))
+    result = run(config, "mysql_check")[1]
+    missing = [each["message"] for each in result["details"] if each["code"] == "PrivilegeMissing"]
+    assert len(missing) == 2 and all("failovers" in each and "replication status" in each for each in missing)
+    states = [row["state"] for row in result["facts"]["members"]]
+    assert states == ["PRIMARY", "READ ONLY"], "what they may read was read"
+
+
 def test_tls(tls_mysql: MysqlCluster) -> None:
     assert found(tls_mysql) == set()
     result = change(tls_mysql, "switchover")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from st2ha.errors import BadInput
 from st2ha.mysql import decide, decide_failover
 from st2ha.mysql.assess import assess
+from st2ha.mysql.gather import same_dialect
 from st2ha.plan import Decision, Plan
 from tests import recorded_mysql as recorded
 from tests.recorded_mysql import SETTINGS
@@ -47,6 +49,16 @@ def test_every_finding_says_what_follows_and_what_to_do(case: str) -> None:
     for finding in assess(looks[-1], SETTINGS, looks[-1].at):
         assert finding.remedy and len(finding.line()) < 700
         assert re.search(r"\d|:|,", finding.message)
+
+
+def test_mixed_dialects_are_no_cluster() -> None:
+    """tests/integration/test_mysql_cli.py has it on real servers, where MySQL 9 is unpacked."""
+    mariadb, mysql = (recorded.snapshot(case).members[0] for case in ("mariadb_healthy", "mysql9_healthy"))
+    with pytest.raises(
+        BadInput, match=r"^mysql\.hosts mixes MariaDB \(db1:3306\) and MySQL \(db1:3306\): .* deployment$"
+    ):
+        same_dialect([mariadb, mysql])
+    same_dialect([mariadb, mariadb])
 
 
 ON_REAL_SERVERS = {"TlsFailed", "CanaryLost", "HookFailed"}

@@ -166,9 +166,9 @@ def starts_writable(scene: Scene) -> Iterator[Finding]:
 def privileges(scene: Scene) -> Iterator[Finding]:
     for member in scene.snapshot.members:
         if member.unread:
-            what = "; ".join(f"{name}: {words}" for name, words in sorted(member.unread.items()))
+            names = sorted(member.unread)
             yield scene.finding(
-                "PrivilegeMissing", Severity.UNKNOWN, f"we may not read {what}"[:300],
+                "PrivilegeMissing", Severity.UNKNOWN, f"we may not read {', '.join(names)} ({member.unread[names[0]]})",
                 "grant the rights that docs/findings.md lists under MySQL", member.name,
             )  # fmt: skip
 

@@ -56,7 +56,7 @@ def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
 
     at = time.time()
     answers = ask_all(settings.hosts, ask, settings.timeout_s)
-    _same_dialect(answers.values())
+    same_dialect(answers.values())
     snapshot = Snapshot(settings.cluster, answers, at, dict(addresses))
     if not any(snapshot.errant(member) for member in snapshot.members):
         return snapshot
@@ -77,7 +77,8 @@ def _with_source_read_last(settings: Mysql, snapshot: Snapshot, ask: Ask) -> Sna
     return dataclasses.replace(snapshot, answers=answers)
 
 
-def _same_dialect(answers: Iterable[Any]) -> None:
+def same_dialect(answers: Iterable[Any]) -> None:
+    """BadInput if the members among the answers are of both kinds."""
     dialects = {answer.dialect: answer.name for answer in answers if isinstance(answer, Member)}
     if len(dialects) > 1:
         raise BadInput(
