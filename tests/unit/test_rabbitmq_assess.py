@@ -12,7 +12,7 @@ import pytest
 
 from st2ha.probe import Silence, Silent
 from st2ha.rabbitmq.assess import assess, healthy_words
-from st2ha.rabbitmq.content import Content, Policy, Queue, Vhost, parse_content
+from st2ha.rabbitmq.content import Content, Policy, Queue, Vhost, mirrors_wanted, parse_content
 from st2ha.rabbitmq.facts import Snapshot, View
 from st2ha.report import Severity
 from tests import recorded_rabbitmq as recorded
@@ -215,3 +215,18 @@ def test_the_default_login_is_told_from_its_hash(name: str, password: str, found
     user = {"name": name, "password_hash": digest, "hashing_algorithm": "rabbit_password_hashing_sha256"}
     parsed: Content = parse_content({"queues": [], "users": [user]})
     assert parsed.default_login is found
+
+
+@pytest.mark.parametrize(
+    ("definition", "running", "mirrors"),
+    [
+        ({"ha-mode": "all"}, 3, 2),
+        ({"ha-mode": "all"}, 1, 0),
+        ({"ha-mode": "exactly", "ha-params": 2}, 3, 1),
+        ({"ha-mode": "exactly", "ha-params": 5}, 3, 2),
+        ({"ha-mode": "nodes", "ha-params": [ONE, TWO]}, 3, 1),
+        ({"message-ttl": 1000}, 3, 0),
+    ],
+)
+def test_how_many_mirrors_a_policy_gives(definition: dict[str, Any], running: int, mirrors: int) -> None:
+    assert mirrors_wanted(definition, running) == mirrors

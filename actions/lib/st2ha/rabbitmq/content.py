@@ -148,6 +148,13 @@ class Content:
         return next((p for p in self.policies if p.vhost == queue.vhost and p.name == queue.policy), None)
 
 
+def mirrors_wanted(definition: Reply, running: int) -> int:
+    """Mirrors that a policy gives each of its queues while so many nodes run; 0 if it mirrors nothing."""
+    mode, params = definition.get("ha-mode"), definition.get("ha-params")
+    copies = {"all": running, "exactly": params, "nodes": len(params) if isinstance(params, list) else 0}.get(str(mode))
+    return max(0, min(int(copies or 0), running) - 1)
+
+
 def parse_content(replies: Mapping[str, Any]) -> Content:
     """Keys queues, vhosts, policies; where the login may see them also permissions, users, consumers."""
     rights, users, consumers = replies.get("permissions"), replies.get("users"), replies.get("consumers")

@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, Union
 from st2ha.config import Host
 from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all, connect
 from st2ha.rabbitmq.client import Api, ApiError, segment
-from st2ha.rabbitmq.content import parse_content
+from st2ha.rabbitmq.content import mirrors_wanted, parse_content
 from st2ha.rabbitmq.facts import Answer, Denied, Node, Snapshot, parse_node
 from st2ha.rabbitmq.settings import Rabbitmq
 from st2ha.reach import reach
@@ -134,7 +134,7 @@ class _Asking:
     def _with_content(self, node: Node, replies: Replies) -> Node:
         try:
             replies["policies"] = self._get("/api/policies")
-            replies["queues"] = self._queues(replies["overview"], replies["policies"])
+            replies["queues"] = self._queues(replies["overview"], replies["policies"], len(node.running))
             replies["vhosts"] = self._get("/api/vhosts", columns="name,cluster_state,default_queue_type")
             self._for_administrators(node, replies)
             if self._turns is not None and self._turns.connections:
@@ -157,31 +157,34 @@ class _Asking:
                 for row in self._get("/api/users", columns="name,hashing_algorithm,password_hash")
             ]
 
-    def _queues(self, overview: Any, policies: Any) -> list[Any]:
-        """Without statistics the API leaves queues without a leader out (3.10.8): its own total gives them away."""
+    def _queues(self, overview: Any, policies: Any, running: int) -> list[Any]:
+        """Without statistics the API leaves queues without a leader out (3.10.8): its own total gives them away.
+
+        With totals it asks each queue's process: only so the state is the real one.
+        """
         rows = self._rows(disable_stats="true", enable_queue_totals="true", columns=QUEUES)
         total = (overview.get("object_totals") or {}).get("queues")
         if isinstance(total, int) and total > len(rows):
             seen = {_key(row) for row in rows}
             rows += [row for row in self._rows(columns=QUEUES) if _key(row) not in seen]
-        return self._with_mirrors(rows, policies)
+        return self._with_mirrors(rows, policies, running)
 
     def _rows(self, **query: Any) -> list[Any]:
         """In one reply: 10,000 queues are 2 MB and 1 to 2 s, and each page of 500 would take half a second as well."""
         rows: list[Any] = self._get("/api/queues", **query)
         return rows
 
-    def _with_mirrors(self, rows: list[Any], policies: Any) -> list[Any]:
-        """Ask again for mirrors: without statistics one that was started anew is missing or seems behind (3.10.8)."""
-        mirroring = {_key(policy) for policy in policies if "ha-mode" in policy["definition"]}
-        mirrored = [row for row in rows if row.get(MIRRORS) or (row["vhost"], row.get("policy")) in mirroring]
-        if not mirrored:
+    def _with_mirrors(self, rows: list[Any], policies: Any, running: int) -> list[Any]:
+        """Ask again where mirrors lack: without statistics one that was started anew is missing or behind (3.10.8)."""
+        wanted = {_key(policy): mirrors_wanted(policy["definition"], running) for policy in policies}
+        doubtful = [row for row in rows if _doubtful(row, wanted)]
+        if not doubtful:
             return rows
-        if len(rows) < SINGLY * len(mirrored):
+        if len(rows) < SINGLY * len(doubtful):
             told = {_key(row): row for row in self._rows(columns=f"vhost,name,{MIRRORS},{SYNCED}")}
         else:
-            told = {_key(row): self._mirrors(row) for row in mirrored}
-        for row in mirrored:
+            told = {_key(row): self._mirrors(row) for row in doubtful}
+        for row in doubtful:
             now = told.get(_key(row), row)
             row[MIRRORS], row[SYNCED] = now.get(MIRRORS), now.get(SYNCED)
         return rows
@@ -232,6 +235,12 @@ class _Asking:
 
 def _key(row: Any) -> tuple[str, str]:
     return row["vhost"], row["name"]
+
+
+def _doubtful(row: Any, wanted: Mapping[tuple[str, str], int]) -> bool:
+    mirrors = set(row.get(MIRRORS) or ())
+    lacking = len(mirrors) < wanted.get((row["vhost"], row.get("policy")), 0) and not row.get("exclusive")
+    return lacking or bool(mirrors - set(row.get(SYNCED) or ()))
 
 
 def _open_amqp(settings: Rabbitmq, refused: set[Host]) -> frozenset[Host]:
