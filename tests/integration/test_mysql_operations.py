@@ -205,6 +205,16 @@ def test_a_killed_primary_is_replaced_at_once_and_comes_back_as_a_replica(pair: 
     assert found(pair) == set()
 
 
+def test_a_dead_primary_is_known_to_its_replica_by_its_ip(mysql: MysqlCluster) -> None:
+    """And to the configuration by its name."""
+    hosts = [f"localhost:{member.port}" for member in mysql.members]
+    mysql.kill("db1")
+    assert ("critical NoPrimary", "main") in found(mysql, hosts=hosts)
+    result = change(mysql, "failover", "best", mysql={"hosts": hosts})
+    assert result["outcome"] == "done", result
+    assert mysql.writable() == ["db2"]
+
+
 def test_a_primary_that_answers_is_no_case_for_a_failover(pair: MysqlCluster) -> None:
     result = change(pair, "failover", "db2")
     assert result["kind"] == "refused" and "use mysql_switchover" in result["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_every_finding_says_what_follows_and_what_to_do(case: str) -> None:
     for finding in assess(looks[-1], SETTINGS, looks[-1].at):
         assert finding.remedy and len(finding.line()) < 700
         assert re.search(r"\d|:|,", finding.message)
+
+
+def test_a_source_is_known_by_any_name_of_its_ip() -> None:
+    base = recorded.snapshot("mariadb_primary_killed")
+    (channel,) = base.members[0].channels
+    channel = replace(channel, source="primary.example:3306")
+    assert base.source_name(channel) == "primary.example:3306"
+    known = replace(base, addresses={recorded.host("db1"): ("10.0.0.1",)}, aliases={"primary.example": ("10.0.0.1",)})
+    assert known.source_name(channel) == "db1:3306"
+    assert known.source_name(replace(channel, source="primary.example:3307")) == "primary.example:3307"
 
 
 def test_mixed_dialects_are_no_cluster() -> None:

@@ -12,7 +12,7 @@ from typing import Callable, Optional
 from st2ha.config import Host
 from st2ha.mysql import assess_members, assess_setup
 from st2ha.mysql.facts import Denied, Snapshot
-from st2ha.mysql.scene import Scene, believed_primary, silent_source, stranger
+from st2ha.mysql.scene import Scene, believed_primary, silent_source, strangers
 from st2ha.mysql.settings import Mysql
 from st2ha.naming import count
 from st2ha.probe import Silence, Silent
@@ -47,12 +47,13 @@ def no_primary(scene: Scene) -> Iterator[Finding]:
             "correct mysql.username and password of this deployment",
         )  # fmt: skip
         return
-    following = stranger(snapshot)
+    following = strangers(snapshot)
     if following:
+        replica, source = following[0]
         yield scene.finding(
             "PrimaryUnknown", Severity.UNKNOWN,
-            f"{following[0]} is a replica of {following[1]}, which is not configured here: nobody else is writable",
-            f"add {following[1]} to mysql.hosts of this deployment",
+            f"{replica} is a replica of {source}, which is not configured here: nobody else is writable",
+            f"add {source} to mysql.hosts of this deployment",
         )  # fmt: skip
         return
     yield scene.finding(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from st2ha.mysql.facts import Member
-from st2ha.mysql.scene import Scene
+from st2ha.mysql.scene import Scene, strangers
 from st2ha.report import Finding, Severity
 
 LONG_WAIT_S = 1.0
@@ -134,13 +134,11 @@ def config_drift(scene: Scene) -> Iterator[Finding]:
                 "ConfigDrift", Severity.WARNING, f"differs from {source.name}: {', '.join(parts)}",
                 f"make the option files of {member.name} and {source.name} alike", member.name,
             )  # fmt: skip
-    ours = {str(host) for host in scene.snapshot.answers}
-    for member in scene.snapshot.members:
-        for name in {scene.snapshot.source_name(channel) for channel in member.channels} - ours:
-            yield scene.finding(
-                "ConfigDrift", Severity.WARNING, f"replicates from {name}, which is not configured here",
-                "correct mysql.hosts of this deployment, or the replica", member.name,
-            )  # fmt: skip
+    for name, source_name in strangers(scene.snapshot):
+        yield scene.finding(
+            "ConfigDrift", Severity.WARNING, f"replicates from {source_name}, which is not configured here",
+            "correct mysql.hosts of this deployment, or the replica", name,
+        )  # fmt: skip
 
 
 def _differences(member: Member, source: Member) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Optional
 
 from st2ha.mysql.facts import Denied, Member, Snapshot
-from st2ha.mysql.scene import stranger
+from st2ha.mysql.scene import strangers
 from st2ha.mysql.settings import Mysql
 from st2ha.naming import count, named
 from st2ha.plan import Decision, Plan, Refused, Step
@@ -181,10 +181,10 @@ def _blind_spots(snapshot: Snapshot) -> list[str]:
 
 def not_configured(snapshot: Snapshot) -> list[str]:
     """A replica was given and its primary was not: another writable server cannot be ruled out."""
-    found = None if snapshot.writable else stranger(snapshot)
-    return (
-        [f"{found[0]} is a replica of {found[1]}, which may be taking writes: add it to mysql.hosts"] if found else []
-    )
+    found = [] if snapshot.writable else strangers(snapshot)
+    return [
+        f"{name} is a replica of {source}, which may be taking writes: add it to mysql.hosts" for name, source in found
+    ]
 
 
 def _cannot_serve(settings: Mysql, member: Member) -> list[str]:

@@ -125,12 +125,16 @@ Answer = Union[Member, Denied, Silent]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that was read at `at` (epoch seconds), one answer per configured host; `addresses`: host -> its IPs."""
+    """All that was read at `at` (epoch seconds), one answer per configured host.
+
+    `addresses`: the IPs of each configured host; `aliases`: those of other names by which replicas know their source.
+    """
 
     cluster: str
     answers: Mapping[Host, Answer]
     at: float
     addresses: Mapping[Host, tuple[str, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -168,8 +172,10 @@ class Snapshot:
         The server id is that of the last connection, which after a change of the source was to another server.
         """
         name, _, port = channel.source.rpartition(":")
+        names = {name, *self.aliases.get(name, ())}
         for host in self.answers:
-            if channel.source == str(host) or (str(host.port) == port and name in self.addresses.get(host, ())):
+            same = str(host.port) == port and not names.isdisjoint(self.addresses.get(host, ()))
+            if same or channel.source == str(host):
                 return str(host)
         known = [member.name for member in self.members if member.server_id == channel.source_id]
         return known[0] if len(known) == 1 and channel.io == "Yes" else channel.source

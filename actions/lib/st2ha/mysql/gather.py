@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional
@@ -18,6 +19,7 @@ from st2ha.mysql.client import Row, Session
 from st2ha.mysql.dialect import Dialect
 from st2ha.mysql.facts import Answer, Denied, Member, Snapshot
 from st2ha.mysql.parse import COMPARED, READ, parse_member
+from st2ha.mysql.scene import strangers
 from st2ha.mysql.settings import Mysql
 from st2ha.probe import Attempt, Unanswered, ask_all
 
@@ -58,6 +60,11 @@ def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
     answers = ask_all(settings.hosts, ask, settings.timeout_s)
     same_dialect(answers.values())
     snapshot = Snapshot(settings.cluster, answers, at, dict(addresses))
+    unknown = {source.rpartition(":")[0] for _, source in strangers(snapshot)}
+    if unknown:
+        found = ask_all(sorted(unknown), lambda name, _: _ips(name), settings.timeout_s)
+        aliases = {name: ips for name, ips in found.items() if isinstance(ips, tuple)}
+        snapshot = dataclasses.replace(snapshot, aliases=aliases)
     if not any(snapshot.errant(member) for member in snapshot.members):
         return snapshot
     return _with_source_read_last(settings, snapshot, ask)
@@ -91,8 +98,8 @@ def _ask(
     settings: Mysql, host: Host, attempt: Attempt, addresses: dict[Host, tuple[str, ...]], record: Optional[Record]
 ) -> Answer:
     try:
+        addresses[host] = _ips(host.name)  # also of one that is dead: its replicas may know it by its IP
         session = driver.open_session(settings, host, attempt, together=True)
-        addresses[host] = (session.connection._sock.getpeername()[0],)
         replies = read(session, settings.canary_database)
     except driver.Refused as error:
         return Denied(host, str(host), str(error))
@@ -175,6 +182,15 @@ def _ask_together(session: Session, asked: Mapping[str, str]) -> tuple[dict[str,
             else:
                 raise
     return found, unread
+
+
+def _ips(name: str) -> tuple[str, ...]:
+    """The IPs of a host, none if its name is not known here."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def _plain(value: Any) -> Any:

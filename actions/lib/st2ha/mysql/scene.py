@@ -32,11 +32,11 @@ def silent_source(snapshot: Snapshot) -> Optional[tuple[str, Silent]]:
     return next(((str(host), silent) for host, silent in snapshot.of(Silent) if str(host) == followed), None)
 
 
-def stranger(snapshot: Snapshot) -> Optional[tuple[str, str]]:
-    """A replica and its source, if that is not configured here: whether it takes writes cannot be seen."""
+def strangers(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Replicas and their sources that are not configured here: whether those take writes cannot be seen."""
     ours = {str(host) for host in snapshot.answers}
     pairs = ((member.name, snapshot.source_name(channel)) for member in snapshot.members for channel in member.channels)
-    return next(((name, source) for name, source in pairs if source not in ours), None)
+    return [(name, source) for name, source in pairs if source not in ours]
 
 
 def believed_primary(snapshot: Snapshot) -> Optional[str]:
