@@ -47,10 +47,14 @@ ORIGIN = (
     "SELECT VARIABLE_SOURCE AS origin FROM performance_schema.variables_info WHERE VARIABLE_NAME = 'read_only'",
 )
 NO_BINARY_LOGS = 1381
+NAMES_S = 1.0
 
 
 def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
-    """All facts within `settings.timeout_s`. `record` is given each server's replies (they become test cases)."""
+    """All facts within `settings.timeout_s`; at most NAMES_S more where a replica knows its source by another name.
+
+    `record` is given each server's replies (they become test cases).
+    """
     addresses: dict[Host, tuple[str, ...]] = {}
 
     def ask(host: Host, attempt: Attempt) -> Answer:
@@ -62,7 +66,7 @@ def gather(settings: Mysql, record: Optional[Record] = None) -> Snapshot:
     snapshot = Snapshot(settings.cluster, answers, at, dict(addresses))
     unknown = {source.rpartition(":")[0] for _, source in strangers(snapshot)}
     if unknown:
-        found = ask_all(sorted(unknown), lambda name, _: _ips(name), settings.timeout_s)
+        found = ask_all(sorted(unknown), lambda name, _: _ips(name), min(NAMES_S, settings.timeout_s))
         aliases = {name: ips for name, ips in found.items() if isinstance(ips, tuple)}
         snapshot = dataclasses.replace(snapshot, aliases=aliases)
     if not any(snapshot.errant(member) for member in snapshot.members):
