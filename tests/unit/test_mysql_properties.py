@@ -61,7 +61,7 @@ def _answer(node: Node, last: Optional[Failover]) -> Answer:
 
 @st.composite
 def clusters(draw: st.DrawFn) -> list[Node]:
-    """Two or three servers in any state, sensible or not."""
+    """Two or three servers in any state, sensible or not; one more may be followed that nobody has configured."""
     size = draw(st.integers(2, 3))
     return [
         Node(
@@ -69,7 +69,7 @@ def clusters(draw: st.DrawFn) -> list[Node]:
             draw(st.sampled_from((None, None, None, None, *Silence))),
             draw(st.integers(0, 9)) == 0,
             draw(st.sampled_from((True, True, False))),
-            draw(st.sampled_from([None, *(other for other in range(1, size + 1) if other != number)])),
+            draw(st.sampled_from([None, *(other for other in range(1, size + 2) if other != number)])),
             draw(st.sampled_from(("Yes", "Yes", "Connecting", "No"))),
             draw(st.sampled_from(("Yes", "Yes", "No"))),
             draw(st.integers(95, 100)),
@@ -127,6 +127,7 @@ def test_without_force_no_failover_while_the_primary_may_be_alive(nodes: list[No
     if isinstance(decision, Plan) and decision.steps:
         assert not any(node.silence is Silence.HUNG for node in nodes)
         assert not snapshot_of(nodes).writable
+        assert not any(node.source == len(nodes) + 1 for node in nodes if node.silence is None)
         for node in nodes:
             if node.silence is Silence.UNREACHABLE:
                 assert not snapshot_of(nodes).seeing(str(node.host))
