@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from lab.rabbitmq import STACKSTORM_VHOST, RabbitCluster
+from lab.rabbitmq import RabbitCluster
+from lab.rabbitmq_access import STACKSTORM_VHOST
 from lab.wait import wait_for
 
 

@@ -14,7 +14,8 @@ from typing import Any, Callable, Optional
 
 import requests
 
-from lab.rabbitmq import STACKSTORM_VHOST, RabbitCluster
+from lab.rabbitmq import RabbitCluster
+from lab.rabbitmq_access import STACKSTORM_VHOST
 from lab.wait import wait_for
 from st2ha.config import Host, select
 from st2ha.probe import Silence, Silent
