@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
@@ -221,13 +220,11 @@ def two_killed(case: Case) -> None:
 
 def unsynchronised(case: Case) -> None:
     case.rabbit.mirror_all(**{"ha-sync-mode": "manual"})
-    case.rabbit.kill("rabbit2")
-    case.rabbit.kill("rabbit3")
-    time.sleep(0.2)
-    for name in ("rabbit2", "rabbit3"):
-        case.rabbit.start(name, 60)
-    case.rabbit.wait_healthy()
     case.rabbit.publish("st2.classic1", 20, at="rabbit1")
+    for name in ("rabbit2", "rabbit3"):  # a mirror that starts anew under an empty queue has everything
+        case.rabbit.kill(name)
+        case.rabbit.start(name, 60)
+        case.rabbit.wait_healthy()
     case.look(lambda s: s.content and any(q.name == "st2.classic1" and not q.synced for q in s.content.queues))
 
 

@@ -66,6 +66,12 @@ def test_forget_refuses_whatever_may_still_live() -> None:
     assert "is hung, not down" in told(decide.forget(replace(hung, known={recorded.host("mq2"): TWO}), SETTINGS, TWO))
 
 
+def test_no_rebalance_while_a_node_is_down() -> None:
+    uneven = tuple(Queue("st2", f"st2.{n}", "quorum", "running", ONE, NODES, NODES) for n in range(4))
+    killed = with_queues(recorded.snapshot("node_killed"), *uneven)
+    assert f"{TWO} is not running: its share would come back to it unevenly" in told(decide.rebalance(killed))
+
+
 def test_a_vhost_is_made_and_then_is_as_wanted() -> None:
     wanted = Wanted("/st2_v2_5", "st2", queue_type="quorum", copy_from="st2")
     plan = decide_vhost.create(HEALTHY, wanted)
