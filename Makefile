@@ -66,6 +66,8 @@ bench: setup
 # Record the facts of tests/facts anew from real servers.
 record: setup
 	@$(BIN)/python -m tests.record
+	@$(BIN)/python -m tests.record_mysql
+	@$(BIN)/python -m tests.record_rabbitmq
 
 clean:
 	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache

@@ -17,7 +17,8 @@ def named(names: Mapping[str, Host], wanted: str, parameter: str, whole: str) ->
     for name, host in names.items():
         if text in (name, str(host), name.rsplit(":", 1)[0], host.name) and _unambiguous(text, names):
             return name
-    raise BadInput(f"parameter `{parameter}` is {wanted!r}, no member of {whole}: use one of {', '.join(names)}")
+    shown = "a URL with a login" if "@" in wanted else repr(wanted)
+    raise BadInput(f"parameter `{parameter}` is {shown}, no member of {whole}: use one of {', '.join(names)}")
 
 
 def _unambiguous(text: str, names: Mapping[str, Host]) -> bool:
