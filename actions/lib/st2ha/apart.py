@@ -58,7 +58,7 @@ def _fork(work: Work) -> tuple[int, int]:
 def _read(readers: list[int], deadline: float) -> list[bytes]:
     """What comes from each until its end; nothing of one that has not ended by then."""
     pieces: dict[int, list[bytes]] = {reader: [] for reader in readers}
-    ended = set()
+    ended: set[int] = set()
     with selectors.DefaultSelector() as selector:
         for reader in readers:
             selector.register(reader, selectors.EVENT_READ)
