@@ -4,14 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib
 
-.PHONY: setup check test demo bench record clean
+.PHONY: test-rabbitmq4 setup check test test-mysql9 demo bench record clean
 setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed
 	@$(BIN)/python -m lab install mongodb
 
 $(VENV)/.apt:
 	@missing=""; command -v nft >/dev/null || missing="nftables"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; fi
+	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
+	test -x /usr/sbin/mariadbd || missing="$$missing mariadb-server"; \
+	if [ -n "$$missing" ]; then \
+	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; fi
 	@mkdir -p $(VENV) && touch $@
 
 # The pack's own virtualenv; orquesta 1.2.0 comes without its dependencies, whose pins no longer install.
@@ -42,6 +46,17 @@ test: setup
 	@$(BIN)/python -m metadata
 	@$(BIN)/pytest -n 2 --dist loadfile
 
+# The MySQL tests once more, on MySQL 9 (unpacked once: a minute, 650 MB).
+test-mysql9: setup
+	@command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap >/dev/null
+	@$(BIN)/python -m lab install mysql9
+	@$(BIN)/pytest -m mysql9 tests/integration/test_mysql_operations.py tests/integration/test_mysql_cli.py tests/faults/test_mysql_killed.py
+
+# The same on RabbitMQ 4 of Debian trixie (needs root, debootstrap; 300 MB).
+test-rabbitmq4: setup
+	@$(BIN)/python -m lab install rabbitmq4
+	@ST2HA_TEST_RABBITMQ4=1 $(BIN)/pytest tests/integration/test_rabbitmq4.py
+
 demo: setup
 	@$(BIN)/python -m demo
 
@@ -51,6 +66,8 @@ bench: setup
 # Record the facts of tests/facts anew from real servers.
 record: setup
 	@$(BIN)/python -m tests.record
+	@$(BIN)/python -m tests.record_mysql
+	@$(BIN)/python -m tests.record_rabbitmq
 
 clean:
 	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache

@@ -18,8 +18,8 @@ from rich.console import Console
 from benchmarks.figures import Figure, as_json, as_table, exit_code
 from lab.errors import LabError
 
-AREAS = {"mongodb": "benchmarks.mongodb"}
-"""Area -> module with its `measure(say) -> Iterator[Figure]`; `say` takes a line about what is being measured."""
+AREAS = ("mongodb", "mysql", "rabbitmq", "check")
+"""`benchmarks.<area>` has its `measure(say) -> Iterator[Figure]`; `say` takes a line about what is being measured."""
 UNMEASURED, USAGE = 3, 64
 Say = Callable[[str], None]
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 def measured(areas: Sequence[str], say: Say) -> Iterator[Figure]:
     """The figures of the areas, in order, as they are measured."""
     for area in areas:
-        yield from importlib.import_module(AREAS[area]).measure(say)
+        yield from importlib.import_module(f"benchmarks.{area}").measure(say)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

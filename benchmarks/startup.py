@@ -61,11 +61,15 @@ def _entry(
     return NO_LAB + ENTRY.format(**where, config=config, parameters=parameters)
 
 
+def environment() -> dict[str, str]:
+    """Of an action's process: our library, and bytecode, which StackStorm's runner (root) leaves behind."""
+    wanted = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**wanted, "PYTHONPATH": str(LIBRARY)}
+
+
 def _run_s(code: str) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # StackStorm runs actions as root, which leaves bytecode
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=False)
     took_s = time.perf_counter() - began
     if done.returncode:
         raise LabError("an action did not reach its work in a fresh interpreter: see stderr")

@@ -15,14 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable
 
-from lab.cluster import ROOT
+import yaml
+
+from lab.cluster import ROOT, Cluster
 from lab.errors import LabError, NotYet
-from lab.mongodb import MongoCluster
 from lab.process import MARKER
 from lab.wait import wait_for
 
 ST2HA = ROOT / "bin" / "st2ha"
-SENSOR = "mongodb_sensor"
+MONGODB_SENSOR = "mongodb_sensor"
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,19 @@ class Event:
 
 
 class Pack:
-    """`bin/st2ha` with the configuration of one lab cluster, and a state directory inside the cluster's.
+    """`bin/st2ha` with the configuration of a lab cluster, and a state directory inside the cluster's.
 
     Everything it starts carries the cluster's marker: whatever way we end, it ends with the cluster.
     """
 
-    def __init__(self, rs: MongoCluster, state: str = "st2ha") -> None:
-        self.state = rs.directory / state
-        self.config = rs.directory / "ha.yaml"
+    def __init__(self, cluster: Cluster, state: str = "st2ha") -> None:
+        self.state = cluster.directory / state
+        self.config = cluster.directory / "ha.yaml"
         self.environment = {
             **os.environ,
             "ST2HA_CONFIG": str(self.config),
             "ST2HA_STATE_DIR": str(self.state),
-            MARKER: str(rs.directory),
+            MARKER: str(cluster.directory),
         }
 
     def run(self, *words: str, deadline_s: float = 90, **options: Any) -> int:
@@ -74,21 +75,23 @@ class Pack:
 
 
 class Sensor:
-    """`bin/st2ha sensor mongodb_sensor --json`, a context manager; entered, it watches already.
+    """`bin/st2ha sensor NAME --json`, a context manager; entered, it watches already.
 
     `tell` is called with each event as it comes, in a thread.
     """
 
-    def __init__(self, pack: Pack, tell: Callable[[Event], None] = lambda event: None) -> None:
-        self._pack, self._tell = pack, tell
+    def __init__(
+        self, pack: Pack, name: str = MONGODB_SENSOR, tell: Callable[[Event], None] = lambda event: None
+    ) -> None:
+        self._pack, self.name, self._tell = pack, name, tell
         self.events: list[Event] = []
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Sensor:
-        log = self._pack.config.parent / "sensor.log"
+        log = self._pack.config.parent / f"{self.name}.log"
         with log.open("w") as errors:
             self.process = subprocess.Popen(
-                [str(ST2HA), "sensor", SENSOR, "--json"], env=self._pack.environment, text=True,
+                [str(ST2HA), "sensor", self.name, "--json"], env=self._pack.environment, text=True,
                 stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
             )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
@@ -120,7 +123,8 @@ class Sensor:
             raise LabError(f"the sensor ended: {log.read_text()[-500:]}")
         try:
             with contextlib.closing(sqlite3.connect(self._pack.state / "datastore.sqlite3")) as base:
-                row = base.execute("SELECT value FROM value WHERE name LIKE 'ha.MongodbSensor:%'").fetchone()
+                own = "".join(word.capitalize() for word in self.name.split("_"))
+                row = base.execute("SELECT value FROM value WHERE name LIKE ?", (f"ha.{own}:%",)).fetchone()
         except sqlite3.Error as error:
             raise NotYet(str(error)) from None
         return row is not None
@@ -132,6 +136,12 @@ class Sensor:
             event = Event(row["at"], row["trigger"], row["payload"])
             self.events.append(event)
             self._tell(event)
+
+
+def write_config(path: Path, clusters: list[Cluster]) -> None:
+    """One deployment, `lab`, with a layer for each cluster; names files of secrets, holds none."""
+    layers = {name: value for cluster in clusters for name, value in cluster.deployment().items()}
+    path.write_text(yaml.safe_dump({"deployments": [layers], "default_deployment": "lab"}, sort_keys=False))
 
 
 def end(process: subprocess.Popen[Any], grace_s: float = 5) -> None:

@@ -7,21 +7,32 @@ from lab import venv  # noqa: F401
 # isort: split
 
 import argparse
+import inspect
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
 
-from lab.cluster import Cluster, read_state
+from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.install import install_mongodb
 from lab.mongodb import MongoCluster
+from lab.mysql import MysqlCluster
+from lab.mysql_flavors import FLAVORS, install_mysql9
 from lab.ports import DEFAULT_STATE_DIR, state_dir
+from lab.rabbitmq import RabbitCluster
+from lab.rabbitmq4 import Rabbit4Cluster, install_rabbitmq4
+from lab.state import read_state
 from lab.versions import versions
 
-SERVICES: dict[str, type[Cluster]] = {"mongodb": MongoCluster}
-INSTALLERS = {"mongodb": install_mongodb}
+SERVICES: dict[str, type[Cluster]] = {
+    "mongodb": MongoCluster,
+    "mysql": MysqlCluster,
+    "rabbitmq": RabbitCluster,
+    "rabbitmq4": Rabbit4Cluster,
+}
+INSTALLERS = {"mongodb": install_mongodb, "mysql9": install_mysql9, "rabbitmq4": install_rabbitmq4}
 # What the shell calls a fault, and the method that makes it.
 FAULTS = {
     "kill": "kill",
@@ -44,10 +55,11 @@ def parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", parents=[common], help="start a cluster that stays until down")
     up.add_argument("service", choices=services)
-    up.add_argument("--members", type=int, default=3)
-    up.add_argument("--arbiters", type=int, default=0)
-    up.add_argument("--tls", action="store_true")
-    up.add_argument("--base-port", type=int, default=0, help="first port (default: free ones)")
+    up.add_argument("--members", type=int, help="how many (mongodb, rabbitmq: 3; mysql: 2)")
+    up.add_argument("--arbiters", type=int, help="of mongodb")
+    up.add_argument("--flavor", choices=sorted(FLAVORS), help="of mysql")
+    up.add_argument("--tls", action="store_true", default=None)
+    up.add_argument("--base-port", type=int, help="first port (default: free ones)")
 
     down = commands.add_parser("down", parents=[common], help="end clusters and delete their data")
     down.add_argument("service", choices=services, nargs="?", help="default: all")
@@ -68,8 +80,13 @@ def up(args: argparse.Namespace) -> None:
     """Start a cluster and print how to connect."""
     started = time.monotonic()
     directory = state_dir(args.dir) / args.service
-    settings = {"members": args.members, "arbiters": args.arbiters, "tls": args.tls, "base_port": args.base_port}
-    cluster = SERVICES[args.service](directory, **settings).up(persistent=True)
+    service = SERVICES[args.service]
+    given = {name: getattr(args, name) for name in ("members", "arbiters", "flavor", "tls", "base_port")}
+    settings = {name: value for name, value in given.items() if value is not None}
+    foreign = sorted(settings.keys() - inspect.signature(service).parameters.keys())
+    if foreign:
+        raise LabError(f"{args.service} has no --{foreign[0]}")
+    cluster = service(directory, **settings).up(persistent=True)
     print(f"{args.service} is up after {time.monotonic() - started:.1f} s in {directory}")
     _print_table(cluster.facts())
 

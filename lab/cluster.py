@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,14 +18,13 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from lab.errors import LabError
-from lab.network import Endpoint, Network
+from lab.network import Network
 from lab.ports import reserve, state_dir
-from lab.process import Server, sweep
+from lab.process import Server
+from lab.state import UID_BASE, dispose, grouped, network_of, read_state
 from lab.wait import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
-# The uid of a server is this plus its first port: unique on the machine, and far from real users.
-UID_BASE = 1_000_000
 C = TypeVar("C", bound="Cluster")
 
 
@@ -38,6 +36,7 @@ class Member:
     host: str
     port: int
     uid: int | None
+    ports: tuple[int, ...] = ()  # all of them, ``port`` first
 
     @property
     def address(self) -> str:
@@ -52,6 +51,7 @@ class Cluster:
 
     service: ClassVar[str]
     prefix: ClassVar[str]
+    ports_per_member: ClassVar[int] = 1
 
     def __init__(self, directory: Path | str | None, size: int, settings: dict[str, Any], base_port: int = 0) -> None:
         self._given = Path(directory).absolute() if directory is not None else None
@@ -78,13 +78,12 @@ class Cluster:
         self._persistent = persistent
         self._claim_directory()
         try:
-            self._attach(reserve(self._size, self.directory, self._base_port))
+            self._attach(reserve(self._size * self.ports_per_member, self.directory, self._base_port))
             self._save()
             self._set_guardian()
             self.network.up()
             self._prepare()
-            for server in self.servers.values():
-                server.start()
+            self._start_all()
             self._launch()
         except BaseException:
             self.down()
@@ -187,11 +186,28 @@ class Cluster:
         """What a person needs to connect; names files of secrets, never secrets."""
         return {m.name: m.address for m in self.members}
 
+    def deployment(self) -> dict[str, Any]:
+        """This cluster as the pack's configuration names it: a deployment with one layer, without secrets."""
+        raise NotImplementedError
+
     def _command(self, member: Member) -> list[str]:
         raise NotImplementedError
 
+    def _runs_as(self, member: Member) -> int | None:
+        """The user that starts a server; its command may take another one."""
+        return member.uid
+
+    def _environment(self, member: Member) -> dict[str, str]:
+        """What a server's environment holds besides ours."""
+        return {}
+
     def _prepare(self) -> None:
         """Write files before the first start."""
+
+    def _start_all(self) -> None:
+        """Start the servers; overridden where the order matters."""
+        for server in self.servers.values():
+            server.start()
 
     def _launch(self) -> None:
         """Make a cluster of the started servers and wait until it is ready."""
@@ -230,19 +246,29 @@ class Cluster:
     def _attach(self, ports: list[int]) -> None:
         root = os.geteuid() == 0
         self.members = [
-            Member(f"{self.prefix}{i}", "127.0.0.1", port, UID_BASE + port if root else None)
-            for i, port in enumerate(ports, start=1)
+            Member(f"{self.prefix}{i}", "127.0.0.1", own[0], UID_BASE + own[0] if root else None, own)
+            for i, own in enumerate(grouped(ports, self.ports_per_member), start=1)
         ]
-        self.network = network_of({"ports": ports, "prefix": self.prefix})
+        self.network = network_of(self._state())
         self.servers = {
-            m.name: Server(m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=m.uid)
+            m.name: Server(
+                m.name, self._command(m), self.directory / m.name, owner=self.directory, uid=self._runs_as(m),
+                env=self._environment(m),
+            )
             for m in self.members
+        }  # fmt: skip
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "prefix": self.prefix,
+            "ports": [port for m in self.members for port in m.ports],
+            "ports_per_member": self.ports_per_member,
+            "settings": self._settings,
         }
 
     def _save(self) -> None:
-        ports = [m.port for m in self.members]
-        state = {"service": self.service, "prefix": self.prefix, "ports": ports, "settings": self._settings}
-        (self.directory / "state.json").write_text(json.dumps(state, indent=1))
+        (self.directory / "state.json").write_text(json.dumps(self._state(), indent=1))
         for member in self.members:
             directory = self.directory / member.name
             directory.mkdir(mode=0o700)
@@ -268,29 +294,3 @@ class Cluster:
             self._guardian.kill()
             self._guardian.wait(10)
             self._guardian = None
-
-
-def network_of(state: dict[str, Any]) -> Network:
-    """The network of a cluster from its saved state."""
-    ports = state["ports"]
-    ends = [Endpoint(f"{state['prefix']}{i}", UID_BASE + port, (port,)) for i, port in enumerate(ports, start=1)]
-    return Network(ports[0], ends)
-
-
-def read_state(directory: Path) -> dict[str, Any]:
-    """The saved state of the cluster in a directory. Raises LabError if there is none."""
-    try:
-        state: dict[str, Any] = json.loads((directory / "state.json").read_text())
-    except FileNotFoundError:
-        raise LabError(f"no cluster in {directory}: start one with python -m lab up") from None
-    return state
-
-
-def dispose(directory: Path) -> None:
-    """End the cluster in a directory, whoever started it, and delete the directory. Can be repeated."""
-    if directory == Path() or not directory.exists():
-        return
-    sweep(directory)
-    if (directory / "state.json").exists():
-        network_of(read_state(directory)).down()
-    shutil.rmtree(directory, ignore_errors=True)

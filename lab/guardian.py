@@ -11,7 +11,7 @@ import select
 import sys
 from pathlib import Path
 
-from lab.cluster import dispose
+from lab.state import dispose
 
 
 def main(parent: int, directory: Path) -> None:

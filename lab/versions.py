@@ -18,6 +18,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "pymongo": _package("pymongo"),
         "mongod": _mongod(),
+        "mariadbd": _printed("/usr/sbin/mariadbd", "--version"),
         "nft": _printed("nft", "--version"),
         "kernel": platform.release(),
     }

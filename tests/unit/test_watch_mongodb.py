@@ -1,4 +1,4 @@
-"""The parts of st2ha.mongodb.watch that need no server, and the payloads against the sensor's own schema."""
+"""The parts of st2ha.mongodb.watch that need no server, and the payloads against the triggers' schemas."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import jsonschema
 import yaml
 
 from st2ha.config import Host
-from st2ha.mongodb.watch import PAUSES_S, PERIOD_S, UNSETTLED_FOR_S, UNSETTLED_S, Pulse, Tempo
+from st2ha.mongodb.watch import Pulse
 from st2ha.report import Finding, Severity
+from st2ha.tempo import PAUSES_S, PERIOD_S, UNSETTLED_FOR_S, UNSETTLED_S, Tempo
 from st2ha.watch import Patience, State, update, update_role
 
-SENSOR = Path(__file__).resolve().parents[2] / "sensors" / "mongodb_sensor.yaml"
+TRIGGERS = Path(__file__).resolve().parents[2] / "triggers"
 DOWN = Finding("MemberDown", Severity.WARNING, "mongodb/rs0/m1", "refused", "start mongod on m1")
 
 
@@ -50,10 +51,10 @@ def test_a_monitor_wakes_the_watch_only_when_a_role_changes() -> None:
     assert heard == ["secondary", "primary", None, "other"]
 
 
-def test_payloads_fit_the_sensors_schema() -> None:
+def test_payloads_fit_the_triggers_schemas() -> None:
     """StackStorm drops a trigger whose payload does not fit."""
-    triggers = yaml.safe_load(SENSOR.read_text())["trigger_types"]
-    schemas = {trigger["name"]: trigger["payload_schema"] for trigger in triggers}
+    names = ("finding_changed", "role_changed")
+    schemas = {name: yaml.safe_load((TRIGGERS / f"{name}.yaml").read_text())["payload_schema"] for name in names}
     state, _ = update(State(0), [DOWN], 0)
     state, (appeared,) = update(state, [DOWN], 1)
     worse = replace(DOWN, severity=Severity.CRITICAL)
@@ -65,6 +66,9 @@ def test_payloads_fit_the_sensors_schema() -> None:
         assert set(payload) == set(schemas["finding_changed"]["properties"])
     state, _ = update_role(state, "mongodb/rs0", "primary", "m1", 1, 0)
     state, (moved,) = update_role(state, "mongodb/rs0", "primary", "m2", 2, 1)
-    payload = moved.payload(state, "lab", "mongodb")
-    jsonschema.validate(payload, schemas["role_changed"])
-    assert set(payload) == set(schemas["role_changed"]["properties"])
+    state, _ = update_role(state, "mysql/main", "primary", "db1", None, 0)
+    state, (without_term,) = update_role(state, "mysql/main", "primary", "db2", None, 1)
+    for change in (moved, without_term):
+        payload = change.payload(state, "lab", "mongodb")
+        jsonschema.validate(payload, schemas["role_changed"])
+        assert set(payload) == set(schemas["role_changed"]["properties"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Callable, Optional
 
+from st2ha.apart import apart
 from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = {"mongodb": "st2ha.mongodb.operations"}
-"""Layer of the configuration -> module with its `check(deployment, timeout_s) -> Report`."""
+LAYERS = ("mongodb", "mysql", "rabbitmq")
+"""Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
+PATIENCE, SPARE_S = 3.0, 5.0
+"""A layer asks once or twice, each time within its time-out; so many of them and some seconds more it is waited for."""
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
@@ -21,8 +24,9 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     layers = [layer for layer in LAYERS if getattr(deployment, layer) is not None]
     if not layers:
         raise BadInput(f"deployment {deployment.name!r} has no layer to check: add one of {', '.join(LAYERS)} to it")
-    with ThreadPoolExecutor(len(layers)) as pool:
-        reports = list(pool.map(lambda layer: _checked(layer, deployment, timeout_s), layers))
+    patience_s = PATIENCE * (timeout_s or max(getattr(deployment, layer).timeout_s for layer in layers)) + SPARE_S
+    answers = apart([partial(_checked, layer, deployment, timeout_s) for layer in layers], patience_s)
+    reports = [answer or _unchecked(layer, "its check did not end") for layer, answer in zip(layers, answers)]
     facts: dict[str, Any] = {
         "layers": [
             {
@@ -44,9 +48,13 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> Report:
     began = time.monotonic()
     try:
-        module = importlib.import_module(LAYERS[layer])
+        module = importlib.import_module(f"st2ha.{layer}.operations")
         check_layer: Callable[[Deployment, Optional[float]], Report] = module.check
         return check_layer(deployment, timeout_s)
     except HaError as error:
-        finding = Finding("LayerUnchecked", Severity.UNKNOWN, layer, str(error), f"correct it, then run {layer}_check")
-        return Report(layer, "", (finding,), {}, time.monotonic() - began)
+        return _unchecked(layer, str(error), time.monotonic() - began)
+
+
+def _unchecked(layer: str, why: str, elapsed_s: float = 0.0) -> Report:
+    finding = Finding("LayerUnchecked", Severity.UNKNOWN, layer, why, f"correct it, then run {layer}_check")
+    return Report(layer, "", (finding,), {}, elapsed_s)

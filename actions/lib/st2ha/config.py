@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from st2ha.errors import BadInput
+
+if TYPE_CHECKING:
+    from st2ha.mysql.settings import Mysql
+    from st2ha.rabbitmq.settings import Rabbitmq
 
 MASKED = "********"
 """What StackStorm puts in a secret's place; a rerun sends it literally (facts: forms)."""
@@ -69,13 +74,25 @@ class Deployment:
 
     name: str
     mongodb: Optional[Mongodb] = None
+    mysql: Optional[Mysql] = None
+    rabbitmq: Optional[Rabbitmq] = None
 
     def require_mongodb(self) -> Mongodb:
-        if self.mongodb is None:
+        settings: Mongodb = self.require("mongodb")
+        return settings
+
+    def require(self, layer: str) -> Any:
+        """The settings of a layer, or BadInput if this deployment has none."""
+        settings = getattr(self, layer)
+        if settings is None:
             raise BadInput(
-                f"deployment {self.name!r} has no layer `mongodb`: add it under deployments in the pack's configuration"
+                f"deployment {self.name!r} has no layer `{layer}`: add it under deployments in the pack's configuration"
             )
-        return self.mongodb
+        return settings
+
+
+PARSERS = {"mysql": "st2ha.mysql.settings", "rabbitmq": "st2ha.rabbitmq.settings"}
+"""Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 
 
 def select(config: Mapping[str, Any], name: Optional[str] = None) -> Deployment:
@@ -100,9 +117,11 @@ def select(config: Mapping[str, Any], name: Optional[str] = None) -> Deployment:
 
 
 def _deployment(section: Section) -> Deployment:
-    section.known("name", "mongodb")
+    section.known("name", "mongodb", *PARSERS)
     mongodb = section.optional_section("mongodb")
-    return Deployment(section.text("name"), _mongodb(mongodb) if mongodb else None)
+    others = {layer: part for layer in PARSERS if (part := section.optional_section(layer)) is not None}
+    parsed = {layer: importlib.import_module(PARSERS[layer]).parse(part) for layer, part in others.items()}
+    return Deployment(section.text("name"), _mongodb(mongodb) if mongodb else None, **parsed)
 
 
 def _mongodb(section: Section) -> Mongodb:
@@ -120,7 +139,7 @@ def _mongodb(section: Section) -> Mongodb:
         username=username,
         password=password,
         auth_source=section.optional_text("auth_source") or "admin",
-        tls=_tls(section),
+        tls=parse_tls(section),
         timeout_s=section.number("timeout_s", 3.0, low=0.05, high=600),
         canary_database=section.optional_text("canary_database") or "st2ha_canary",
         reviewed_rollbacks=section.counts("reviewed_rollbacks"),
@@ -128,7 +147,8 @@ def _mongodb(section: Section) -> Mongodb:
     )
 
 
-def _tls(parent: Section) -> Tls:
+def parse_tls(parent: Section) -> Tls:
+    """The `tls` part of a layer."""
     section = parent.optional_section("tls")
     if section is None:
         return Tls()
@@ -226,11 +246,11 @@ class Section:
             raise BadInput(f"{self.at(name)} is {path!r}: no such file; give a path this node can read")
         return path
 
-    def hosts(self, name: str) -> tuple[Host, ...]:
+    def hosts(self, name: str, default_port: int = 27017) -> tuple[Host, ...]:
         value = self.values.get(name)
         if value is None or value == "" or value == []:
             raise BadInput(f"{self.at(name)} is empty: list the members as host:port")
-        return parse_hosts(value, self.at(name))
+        return parse_hosts(value, self.at(name), default_port)
 
     def secret(self, name: str) -> Optional[str]:
         """The value of `name`, or the first line of the file that `<name>_file` names."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from st2ha.change import wait_until
 from st2ha.config import Host, Mongodb
 from st2ha.errors import DeadlineExceeded, StepFailed, WorldChanged
 from st2ha.mongodb import client as driver
@@ -19,7 +20,6 @@ from st2ha.plan import Step, Verb
 
 CATCH_UP_S = 30.0
 ELECT_S = 15.0
-PAUSE_S = 0.02
 FOLLOW_S = 12.0
 NOTES = 2
 FOLLOW_PAUSE_S = 0.05
@@ -174,19 +174,6 @@ def write_canary(client: driver.Client, settings: Mongodb) -> float:
     if found is None or found["stamp"] < stamp:
         raise StepFailed(f"the write to {settings.canary_database}.{CANARY} was acknowledged and is not there")
     return time.monotonic() - began
-
-
-def wait_until(missing: Callable[[], Optional[str]], deadline_s: float, what: str, pause_s: float = PAUSE_S) -> float:
-    """Call `missing` until it returns None; returns the seconds. DeadlineExceeded says what was missing."""
-    began = time.monotonic()
-    while True:
-        last = missing()
-        waited_s = time.monotonic() - began
-        if last is None:
-            return waited_s
-        if waited_s >= deadline_s:
-            raise DeadlineExceeded(f"waited {deadline_s:g} s for {what}: {last}")
-        time.sleep(pause_s)
 
 
 def _applied(client: driver.Client) -> OpTime:

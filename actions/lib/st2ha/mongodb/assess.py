@@ -12,7 +12,8 @@ from typing import Callable, Optional
 from st2ha.config import Host, MongodbLimits
 from st2ha.mongodb import assess_members
 from st2ha.mongodb.facts import Denied, Member, Outsider, Snapshot
-from st2ha.mongodb.scene import Scene, alive_voters, believed_primary, count
+from st2ha.mongodb.scene import Scene, alive_voters, believed_primary
+from st2ha.naming import count
 from st2ha.probe import Silence, Silent
 from st2ha.report import Finding, Severity, by_weight
 

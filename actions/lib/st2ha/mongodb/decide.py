@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from st2ha.config import Host, Mongodb
-from st2ha.errors import BadInput
+from st2ha.config import Mongodb
 from st2ha.mongodb.facts import Denied, Member, OpTime, Outsider, SetConfig, Snapshot
 from st2ha.mongodb.scene import alive_voters, believed_primary
+from st2ha.naming import named
 from st2ha.plan import Decision, Plan, Refused, Step
 from st2ha.probe import Silent
 
@@ -24,7 +24,7 @@ MOST_FREEZE_S = 24 * 3600
 def switchover(snapshot: Snapshot, settings: Mongodb, target: Optional[str] = None, force: bool = False) -> Decision:
     """Make `target`, or the best candidate, the primary. `force` overrides only the soft reasons."""
     goal = f"switchover of {snapshot.replica_set}" + (f" to {target}" if target else "")
-    wanted = _named(snapshot, target, "member") if target else None
+    wanted = _named(snapshot, target) if target else None
     blind = _blind_spots(snapshot)
     primary, config = snapshot.primary, snapshot.config
     if blind or primary is None or config is None:
@@ -48,7 +48,7 @@ def switchover(snapshot: Snapshot, settings: Mongodb, target: Optional[str] = No
 
 def freeze(snapshot: Snapshot, settings: Mongodb, member: str, seconds: float) -> Decision:
     """Keep `member` from being elected for `seconds`, so that it can be worked on; 0 ends that."""
-    name = _named(snapshot, member, "member")
+    name = _named(snapshot, member)
     goal = f"freeze of {name} for {seconds:g} s" if seconds else f"unfreeze of {name}"
     answer, config = snapshot.member(name), snapshot.config
     line = config.member(name) if config else None
@@ -177,20 +177,9 @@ def _steps(snapshot: Snapshot, primary: Member, candidate: Member) -> tuple[Step
     )  # fmt: skip
 
 
-def _named(snapshot: Snapshot, wanted: str, parameter: str) -> str:
-    """The set's name for `wanted`, given as configured or as the set calls it; BadInput if it is neither."""
-    text = wanted.strip().lower()
+def _named(snapshot: Snapshot, wanted: str) -> str:
     names = {snapshot.name_of(host): host for host in snapshot.answers}
-    for name, host in names.items():
-        if text in (name, str(host), name.rsplit(":", 1)[0], host.name) and _unambiguous(text, names):
-            return name
-    raise BadInput(
-        f"parameter `{parameter}` is {wanted!r}, no member of {snapshot.replica_set}: use one of {', '.join(names)}"
-    )
-
-
-def _unambiguous(text: str, names: dict[str, Host]) -> bool:
-    return ":" in text or sum(text in (name.rsplit(":", 1)[0], host.name) for name, host in names.items()) == 1
+    return named(names, wanted, "member", snapshot.replica_set)
 
 
 def _others(config: SetConfig, primary: Member) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import ssl
 import time
 from typing import Any, Callable, Optional, Union
 
@@ -15,6 +13,7 @@ from st2ha.errors import BadInput
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.facts import Answer, Denied, Member, Outsider, Snapshot, is_writable, parse_member
 from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all, connect
+from st2ha.reach import reach
 
 READ = ("repl", "oplog", "oplogTruncation", "connections", "flowControl")
 UNREAD = (
@@ -69,7 +68,7 @@ def _ask(
 ) -> Answer:
     if host != settings.hosts[0]:
         key.let_first_begin()
-    expires_at = _reach(settings, host, attempt)
+    expires_at = reach(host, settings.tls, attempt)
     first_word = driver.FirstWord()
     client = driver.member_client(
         settings, host, attempt.left_s(), serverMonitoringMode="poll", event_listeners=[first_word]
@@ -92,20 +91,6 @@ def _ask(
     if replies["hello"].get("setName") != settings.replica_set:
         return _outsider(host, replies["hello"].get("setName"))
     return parse_member(host, replies, offset_s, expires_at)
-
-
-def _reach(settings: Mongodb, host: Host, attempt: Attempt) -> Optional[float]:
-    """A first connection tells refused, unreachable, hung and bad TLS apart; returns the certificate's end."""
-    with contextlib.closing(connect(host, attempt)) as connection:
-        if not settings.tls.enabled:
-            return None
-        context = ssl.create_default_context(cafile=settings.tls.ca_file)
-        if settings.tls.certificate_key_file:
-            context.load_cert_chain(settings.tls.certificate_key_file)
-        connection.settimeout(attempt.left_s())
-        with context.wrap_socket(connection, server_hostname=host.name) as secured:
-            certificate = secured.getpeercert() or {}
-    return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
 
 
 def _server_status(client: driver.Client) -> tuple[Replies, float]:

@@ -28,16 +28,15 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: boo
     """The verdict over the replica set; `canary` adds a write that must come back from a majority."""
     began = time.monotonic()
     settings = settings_of(deployment, timeout_s)
-    snapshot, findings = look(settings)
+    snapshot, findings = findings_of(settings, gather(settings))
     facts: dict[str, Any] = {"replica_set": settings.replica_set, "members": snapshot.rows()}
     if canary:
         findings += _canary(settings, facts)
     return Report("MongoDB", healthy_words(snapshot), findings, facts, time.monotonic() - began)
 
 
-def look(settings: Mongodb) -> tuple[Snapshot, tuple[Finding, ...]]:
-    """Look at every member; twice where a replica is behind, because one look cannot tell standstill from lag."""
-    snapshot = gather(settings)
+def findings_of(settings: Mongodb, snapshot: Snapshot) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """The findings; after a second look where a replica is behind, because one cannot tell standstill from lag."""
     findings = _assess(settings, snapshot)
     if any(finding.code in ("ReplicaLagging", "NotSyncing") for finding in findings):
         time.sleep(SECOND_LOOK_S)

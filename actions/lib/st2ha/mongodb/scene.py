@@ -60,8 +60,3 @@ def believed_primary(snapshot: Snapshot) -> Optional[str]:
         if answer.kind is not Silence.REFUSED and any(view.healthy and view.state == "PRIMARY" for _, view in views):
             return name
     return None
-
-
-def count(number: int, noun: str) -> str:
-    """`1 member`, `2 members`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

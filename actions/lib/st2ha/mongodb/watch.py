@@ -29,13 +29,8 @@ from st2ha.mongodb.assess import assess
 from st2ha.mongodb.facts import Snapshot, is_writable
 from st2ha.mongodb.gather import gather
 from st2ha.observer import Tell, serve
+from st2ha.tempo import Tempo
 
-PERIOD_S = 15.0
-"""Between looks while nothing changes: what no heartbeat tells (lag, disk, certificates, a hung member)."""
-PAUSES_S = (0.3, 0.7, 1.5, 3.0, 5.0)
-"""Between looks after a change: the first confirms it, all together they outlast the 10 s until a finding is over."""
-UNSETTLED_S, UNSETTLED_FOR_S = 0.5, 60.0
-"""While there is no primary, and for how long at the most."""
 HEARTBEAT_MS = 5_000
 CLAIM_TIMEOUT_S = 1.0
 
@@ -132,26 +127,6 @@ def roles(snapshot: Snapshot) -> list[dict[str, Any]]:
         return []
     row = {"subject": f"mongodb/{snapshot.replica_set}", "role": "primary"}
     return [{**row, "name": snapshot.primary.name, "term": snapshot.primary.term}]
-
-
-class Tempo:
-    """How long to wait for the next look: soon after a change, then ever longer."""
-
-    def __init__(self) -> None:
-        self._seen: object = None
-        self._quiet = 0
-        self._lost_at: Optional[float] = None
-
-    def pause(self, seen: object, has_primary: bool, now: float) -> float:
-        """Seconds; `seen` is compared with the look before, `now` is monotonic."""
-        self._quiet = self._quiet + 1 if seen == self._seen else 0
-        self._seen = seen
-        pause_s = PAUSES_S[self._quiet] if self._quiet < len(PAUSES_S) else PERIOD_S
-        if has_primary:
-            self._lost_at = None
-            return pause_s
-        self._lost_at = now if self._lost_at is None else self._lost_at
-        return min(pause_s, UNSETTLED_S) if now - self._lost_at < UNSETTLED_FOR_S else pause_s
 
 
 class Pulse(ServerHeartbeatListener):

@@ -1,0 +1,1 @@
+"""MySQL and MariaDB: a primary with replicas, by GTID. One set of facts for both dialects."""

@@ -1,0 +1,1 @@
+"""RabbitMQ clusters: checked, drained, mended."""

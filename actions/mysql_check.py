@@ -1,0 +1,9 @@
+from st2ha.stackstorm import Operation, answered
+
+
+class MysqlCheck(Operation):
+    @answered
+    def run(self, deployment=None, canary=False, fail_on="never", timeout_s=None):
+        from st2ha.mysql import operations
+
+        return operations.check(self.deployment(deployment), timeout_s, canary).result()

@@ -1,0 +1,9 @@
+from st2ha.stackstorm import Operation, answered
+
+
+class MysqlSwitchover(Operation):
+    @answered
+    def run(self, member, deployment, dry_run=False, force=False, deadline_s=120, after_promotion=None):
+        from st2ha.mysql import operations
+
+        return operations.switchover(self.deployment(deployment), member, force, dry_run, deadline_s, after_promotion)

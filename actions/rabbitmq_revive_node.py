@@ -1,0 +1,9 @@
+from st2ha.stackstorm import Operation, answered
+
+
+class RabbitmqReviveNode(Operation):
+    @answered
+    def run(self, node, deployment, dry_run=False, deadline_s=300):
+        from st2ha.rabbitmq import operations
+
+        return operations.revive_node(self.deployment(deployment), node, dry_run, deadline_s)

@@ -1,0 +1,46 @@
+"""The same actions on RabbitMQ 4, which has no mirrored queues. Opt-in: `make test-rabbitmq4`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from lab.rabbitmq4 import Rabbit4Cluster, limitation
+from st2ha.rabbitmq import operations
+from tests.rabbit_real import deployment_of
+
+WHY = limitation() or (None if os.environ.get("ST2HA_TEST_RABBITMQ4") else "opt-in: make test-rabbitmq4")
+pytestmark = pytest.mark.skipif(WHY is not None, reason=str(WHY))
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Rabbit4Cluster]:
+    with Rabbit4Cluster(members=3) as cluster:
+        yield cluster
+
+
+def test_quorum_queues_are_checked_drained_and_planned(four: Rabbit4Cluster) -> None:
+    deployment = deployment_of(four)
+    four.declare("st2.quorum", "quorum", at="rabbit2")
+    report = operations.check(deployment, canary=True)
+    assert report.findings == ()
+    assert [row["version"][:2] for row in report.facts["members"]] == ["4."] * 3
+    assert operations.drain_node(deployment, "rabbit2")["outcome"] == "done"
+    assert operations.revive_node(deployment, "rabbit2")["outcome"] == "done"
+    more = {"default_queue_type": "quorum", "copy_policies_from": "st2"}
+    assert operations.vhost_create(deployment, "st2_v2_5", "st2", more)["outcome"] == "done"
+    assert operations.vhost_create(deployment, "st2_v2_5", "st2", more)["plan"]["steps"] == []
+    assert operations.vhost_delete(deployment, "st2_v2_5")["outcome"] == "done"
+
+
+def test_a_classic_queue_has_one_copy_whatever_the_policy(four: Rabbit4Cluster) -> None:
+    with pytest.raises(requests.HTTPError, match="400"):
+        four.mirror_all()
+    four.declare("st2.classic", "classic")
+    deployment = deployment_of(four)
+    assert {finding.code for finding in operations.check(deployment).findings} == {"NotMirrored"}
+    rows = {row["queue"]: row["verdict"] for row in operations.quorum_plan(deployment)["queues"]}
+    assert rows["st2.classic"] == "becomes"

@@ -1,0 +1,63 @@
+"""The talk's form on real servers: two nodes, mirrored queues, both taking clients."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lab.rabbitmq import RabbitCluster
+from lab.wait import wait_for
+from st2ha.rabbitmq import operations
+from tests.rabbit_real import deployment_of, publishing, read_empty
+
+ONE, TWO = "rabbit1@localhost", "rabbit2@localhost"
+
+
+@pytest.fixture
+def healthy_two(rabbit_two: RabbitCluster) -> RabbitCluster:
+    """The module's cluster, all nodes there."""
+    rabbit_two.restore()
+    return rabbit_two
+
+
+def codes(rabbit: RabbitCluster, **layer: str) -> set[str]:
+    return {finding.code for finding in operations.check(deployment_of(rabbit, **layer)).findings}
+
+
+def test_the_second_node_goes_on(healthy_two: RabbitCluster) -> None:
+    healthy_two.declare("st2.mirrored", "classic", at="rabbit2")
+    assert operations.check(deployment_of(healthy_two, partition_handling="autoheal")).findings == ()
+    with publishing(healthy_two, "rabbit1", "st2.mirrored") as publisher:
+        began = time.monotonic()
+        healthy_two.kill("rabbit2")
+        wait_for(lambda: "NodeDown" in codes(healthy_two), 10, "the loss to be seen")
+        after_s = time.monotonic() - began
+        time.sleep(2)
+    lost = publisher.lost(read_empty(healthy_two, "rabbit1", "st2.mirrored"))
+    gap_s = max(publisher.gaps)
+    print(f"\nFAULT kill -9, two nodes: NodeDown after {after_s:.2f} s, longest publish gap {gap_s:.1f} s, lost {lost}")
+    assert after_s < 2
+    assert lost == {"st2.mirrored": 0}
+
+
+def test_with_pause_minority_both_stand_still(healthy_two: RabbitCluster) -> None:
+    """What PartitionHandlingRisk warns of, seen to happen."""
+    assert codes(healthy_two, partition_handling="pause_minority") == {"PartitionHandlingRisk"}
+    healthy_two.handle_partitions("pause_minority")
+    healthy_two.kill("rabbit2")
+    wait_for(lambda: "NoNode" in codes(healthy_two), 30, "the other node to pause")
+    healthy_two.start("rabbit2", 90)
+    wait_for(lambda: "NoNode" not in codes(healthy_two), 30, "both to go on")
+    healthy_two.wait_healthy()
+    healthy_two.handle_partitions("autoheal")
+
+
+def test_a_dead_node_is_forgotten(healthy_two: RabbitCluster) -> None:
+    deployment = deployment_of(healthy_two)
+    assert operations.forget_node(deployment, "rabbit2")["kind"] == "refused"
+    healthy_two.kill("rabbit2")
+    wait_for(lambda: healthy_two.running("rabbit1") == {ONE}, 20, "the loss")
+    assert operations.forget_node(deployment, TWO)["outcome"] == "done"
+    names = {row["name"] for row in healthy_two.api("rabbit1", "GET", "/api/nodes?columns=name")}
+    assert names == {ONE}
