@@ -1,14 +1,14 @@
-"""Real directories for sign-in: a Samba Active Directory domain with two controllers, and slapd. Root, Debian 12.
+"""A real Samba Active Directory domain for sign-in. Root, Debian 12.
 
     with SambaDomain() as ad: ...      # 10 s; the second controller is a snapshot of the first at another address
-    with Slapd() as ldap: ...          # 1 s
 
-They serve LDAP only, on loopback addresses of their own (AD's ports are fixed), and die with their parent.
+It serves LDAP only, on loopback addresses of its own (AD's ports are fixed), and dies with its parent.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from lab import people
 from lab.certs import Authority
@@ -33,7 +33,7 @@ REALM, DOMAIN = "AD.LAB.TEST", "ADLAB"
 BASE = "DC=ad,DC=lab,DC=test"
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVICES = "server services=ldap", "dcerpc endpoint servers="
-MISSING = "{} is missing: apt-get install samba samba-ad-dc samba-ad-provision slapd ldap-utils python3-samba"
+MISSING = "samba is missing: apt-get install samba samba-ad-dc samba-ad-provision winbind"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Controller:
     ldap: int = 389
 
 
-class Base:
+class Directories:
     """A directory with servers in it that ends with this process."""
 
     def __init__(self) -> None:
@@ -88,10 +88,10 @@ class Base:
 
     def _await(self) -> None:
         for each in self.controllers:
-            wait_for(lambda each=each: _listens(each), 30, f"{each.name} to listen on {each.host}", interval_s=0.02)
+            wait_for(functools.partial(_listens, each), 30, f"{each.name} to listen on {each.host}", interval_s=0.02)
 
 
-class SambaDomain(Base):
+class SambaDomain(Directories):
     """`ad.lab.test` with the people and groups of lab.people; `controllers` are twins that do not replicate."""
 
     base = BASE
@@ -104,7 +104,7 @@ class SambaDomain(Base):
 
     def __enter__(self) -> SambaDomain:
         if not shutil.which("samba"):
-            raise LabError(MISSING.format("samba"))
+            raise LabError(MISSING)
         self._claim("samba-")
         try:
             self._up()
@@ -113,14 +113,22 @@ class SambaDomain(Base):
             raise
         return self
 
+    def set_member(self, group: str, name: str, member: bool) -> None:
+        """Add a person to a group or take it out, on every controller (they do not replicate)."""
+        verb = "addmembers" if member else "removemembers"
+        for each in self.controllers:
+            database = f"tdb://{each.server.directory}/private/sam.ldb"
+            config = ("-s", str(each.server.directory / "etc" / "smb.conf"), "-H", database)
+            run(["samba-tool", "group", verb, group, name, *config], self.directory / "member.log")
+
     def _up(self) -> None:
-        network, self._lock = _own_network()
+        network, self._lock = own_network()
         addresses = [f"{network}.{10 + number}" for number in range(self._size)]
         self.authority = Authority(self.directory / "certs")
         first = self.directory / "dc1"
         self._provision(first, addresses[0])
         fill = [SYSTEM_PYTHON, str(ROOT / "lab" / "samba_fill.py"), str(first / "etc" / "smb.conf")]
-        _run(fill, self.directory / "fill.log", json.dumps(people.as_json()))
+        run(fill, self.directory / "fill.log", json.dumps(people.as_json()))
         for number, address in enumerate(addresses, start=1):
             directory = self.directory / f"dc{number}"
             if number > 1:
@@ -139,11 +147,13 @@ class SambaDomain(Base):
             *("--host-name=dc1", f"--host-ip={address}", f"--option=interfaces={address}/8"),
             *(f"--option={option}" for option in ["bind interfaces only=yes", *options]),
         ]
-        _run(command, self.directory / "provision.log")
+        run(command, self.directory / "provision.log")
 
     def _configure(self, first: Path, directory: Path, old: str, new: str) -> None:
         """Its own paths, address and certificate in a copy's smb.conf."""
-        pem = self.authority.server(directory.name, [new, f"{directory.name}.{REALM.lower()}", "localhost", "127.0.0.1"])
+        pem = self.authority.server(
+            directory.name, [new, f"{directory.name}.{REALM.lower()}", "localhost", "127.0.0.1"]
+        )
         target = directory / "tls.pem"
         shutil.copy(pem, target)
         target.chmod(0o600)
@@ -160,10 +170,6 @@ class SambaDomain(Base):
         return Server(directory.name, command, directory, owner=self.directory)
 
 
-class Slapd(Base):
-    """OpenLDAP with memberOf, ppolicy and the same people (uid) and groups, at one port each for LDAP and LDAPS."""
-
-
 _PLACES = {
     "pid directory": "run",
     "ncalrpc dir": "ncalrpc",
@@ -172,7 +178,7 @@ _PLACES = {
 }
 
 
-def _own_network() -> tuple[str, IO[str]]:
+def own_network() -> tuple[str, IO[str]]:
     """A network 127.77.x that nobody else on this machine uses; ours as long as the file is open."""
     for number in range(1, 250):
         lock = open(state_dir() / f"network-{number}.lock", "w")  # noqa: SIM115 - kept open
@@ -185,7 +191,7 @@ def _own_network() -> tuple[str, IO[str]]:
     raise LabError("all 249 loopback networks of the lab are in use")
 
 
-def _run(command: Sequence[str], log: Path, stdin: str = "") -> None:
+def run(command: Sequence[str], log: Path, stdin: str = "") -> None:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
     log.write_text(done.stdout + done.stderr)
     if done.returncode:
@@ -197,6 +203,3 @@ def _listens(controller: Controller) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((controller.host, controller.ldaps)) == 0
-
-
-__all__ = ["BASE", "DOMAIN", "Any", "Controller", "SambaDomain", "Slapd"]

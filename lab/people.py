@@ -76,7 +76,9 @@ STATES = ("disabled", "mustchange", "pwexpired", "expired", "hours", "workstatio
 ODD_NAMES = ("j.müller", "comma", "parens", "backslash", "hash", "o'neil & co")
 ODD_PASSWORDS = ("wide", "nbsp", "spaces", "dollar")
 GROUPS = (
-    Group("st2users", ("alice", "team", "erin", "heidi", "ivan", "mallory", "victim", *STATES, *ODD_NAMES, *ODD_PASSWORDS)),
+    Group(
+        "st2users", ("alice", "team", "erin", "heidi", "ivan", "mallory", "victim", *STATES, *ODD_NAMES, *ODD_PASSWORDS)
+    ),
     Group("team", ("bob", "squad")),
     Group("squad", ("carol",)),
     Group("ring1", ("ring2", "st2cycle")),

@@ -5,6 +5,8 @@ Reads JSON from standard input (passwords never stand in argv): `people`, `group
 
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import ldb
 from samba.auth import system_session
@@ -14,7 +16,7 @@ from samba.samdb import SamDB
 BYPASS_PWD_LAST_SET = "local_oid:1.3.6.1.4.1.7165.4.3.20:0"
 
 
-def fill(smb_conf, wanted):
+def fill(smb_conf: str, wanted: dict[str, Any]) -> None:
     """Everything in one transaction: a tenth of the time."""
     lp = LoadParm()
     lp.load(smb_conf)
@@ -43,7 +45,7 @@ def fill(smb_conf, wanted):
         finish(sam, base, person, wanted)
 
 
-def add_person(sam, base, person):
+def add_person(sam: Any, base: str, person: dict[str, str]) -> None:
     dn = f"CN={escape(person['cn'])},OU=Staff,{base}"
     entry = {"dn": dn, "objectClass": "user", "sAMAccountName": person["name"], "userPrincipalName": person["upn"]}
     sam.add({**entry, "displayName": person["display"], "userAccountControl": "544"})
@@ -52,7 +54,7 @@ def add_person(sam, base, person):
     sam.modify(changes(sam, dn, {"userAccountControl": "514" if person["state"] == "disabled" else "512"}))
 
 
-def finish(sam, base, person, wanted):
+def finish(sam: Any, base: str, person: dict[str, str], wanted: dict[str, Any]) -> None:
     """The states that need a finished account."""
     dn = dn_of(person["name"], wanted, base)
     controls = [BYPASS_PWD_LAST_SET] if person["state"] == "password expired" else []
@@ -70,18 +72,18 @@ def finish(sam, base, person, wanted):
         sam.modify(changes(sam, dn, {"primaryGroupID": str(found[0]["primaryGroupToken"])}))
 
 
-def dn_of(name, wanted, base):
+def dn_of(name: str, wanted: dict[str, Any], base: str) -> str:
     for person in wanted["people"]:
         if person["name"] == name:
             return f"CN={escape(person['cn'])},OU=Staff,{base}"
     return f"CN={escape(name)},OU=Groups,{base}"
 
 
-def escape(value):
+def escape(value: str) -> str:
     return "".join("\\" + character if character in ',+"\\<>;=#' else character for character in value)
 
 
-def changes(sam, dn, values, flag=ldb.FLAG_MOD_REPLACE):
+def changes(sam: Any, dn: str, values: Mapping[str, Any], flag: int = ldb.FLAG_MOD_REPLACE) -> Any:
     message = ldb.Message()
     message.dn = ldb.Dn(sam, dn)
     for name, value in values.items():

@@ -1,7 +1,7 @@
 """A TCP connection, with or without TLS, in which each single wait ends at one deadline.
 
-TLS runs over memory buffers, because a timeout of a socket holds for one read: a server that drips a byte a second would
-hold a login for ever, and under eventlet even the handshake. The same code serves threads and eventlet.
+TLS runs over memory buffers, because a timeout of a socket holds for one read: a server that drips a byte a second
+would hold a login for ever, and under eventlet even the handshake. The same code serves threads and eventlet.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ CAPABILITIES, ACTIVE_DIRECTORY = "supportedCapabilities", "1.2.840.113556.1.4.80
 REFUSED_PAUSE_S = 60.0
 """After the service account was refused: trying on at each login would lock it."""
 JUST_USED_S = 1.0
+SERVER_IS_ILL = (1, 51, 52, 80)
+"""Results that tell of the server rather than of what was asked: operationsError, busy, unavailable, other."""
 
 
 class Reader:
@@ -44,6 +46,22 @@ class Reader:
     def read(self, dn: str, attributes: list[str]) -> Optional[Entry]:
         self._begin()
         return self._link.read(dn, attributes)
+
+    def whole(self, entry: Entry, attribute: str) -> Entry:
+        """The entry with all values of an attribute: AD gives 1,500 at a time (`memberOf;range=0-1499`)."""
+        prefix = f"{attribute.lower()};range="
+        values = {name: list(found) for name, found in entry.values.items()}
+        collected = values.setdefault(attribute.lower(), [])
+        ranged = next((name for name in values if name.startswith(prefix)), None)
+        while ranged:
+            collected += values[ranged]
+            last = ranged[len(prefix) :].partition("-")[2]
+            if not last.isdigit():
+                break
+            more = self.read(entry.dn, [f"{attribute};range={int(last) + 1}-*"])
+            values = dict(more.values) if more else {}
+            ranged = next((name for name in values if name.startswith(prefix) and values[name]), None)
+        return Entry(entry.dn, {**entry.values, attribute.lower(): collected})
 
     def _begin(self) -> None:
         """A connection that lay idle has to answer as fast as one would be opened: it may be dead."""
@@ -76,7 +94,8 @@ class Directory:
                 result = work(server)
             except Unavailable as error:
                 LOG.warning("%s cannot be used: %s", server, error)
-                server.failed()
+                if not (isinstance(error, NotAllowed) and error.code not in SERVER_IS_ILL):
+                    server.failed()
                 failure = error
                 if deadline.passed():
                     break

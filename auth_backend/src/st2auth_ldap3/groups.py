@@ -1,7 +1,8 @@
 """Which groups a user is in, and whether these let it in. Membership is read at each login, never kept.
 
-AD: tokenGroups holds the SIDs of all security groups, nested, cyclic and primary ones included, for 1 to 16 ms; it omits
-distribution groups, which are asked for one by one where they are configured. Elsewhere: memberOf, and searches upwards.
+AD: tokenGroups holds the SIDs of all security groups, nested, cyclic and primary ones included, for 1 to 16 ms; it
+omits distribution groups, which are asked for one by one where they are configured. Elsewhere: memberOf, and searches
+upwards.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from st2auth_ldap3.directory import Reader
-from st2auth_ldap3.errors import NotAllowed, Unavailable
+from st2auth_ldap3.errors import GroupsUnknown, Misconfigured, NotAllowed
 from st2auth_ldap3.link import BASE, NO_SUCH_OBJECT, Entry
 from st2auth_ldap3.names import Dn, escape_filter, filter_bytes, parse_dn, sid_bytes
 from st2auth_ldap3.settings import Settings, fill_filter
@@ -51,7 +52,7 @@ class Groups:
         self._names: dict[bytes, tuple[float, str]] = {}
 
     def refusal(self, reader: Reader, entry: Entry, username: str) -> Optional[str]:
-        """Why the user's groups do not let it in, None if they do. Raises Unavailable where that cannot be told."""
+        """Why the user's groups do not let it in, None if they do. Raises AuthError where that cannot be told."""
         settings = self._settings
         if not settings.required and not settings.denied:
             return None
@@ -67,7 +68,7 @@ class Groups:
         return None
 
     def names(self, reader: Reader, entry: Entry, username: str) -> list[str]:
-        """The DNs of all groups; with `optional_group_dns` only of those that are configured. Raises Unavailable."""
+        """The DNs of all groups; with `optional_group_dns` only of those that are configured. Raises AuthError."""
         membership = self._read(reader, entry, username)
         dns = [*self._sid_names(reader, membership.sids), *membership.dns]
         if reader.server.is_ad and not self._settings.group_pattern:
@@ -94,7 +95,7 @@ class Groups:
         own = reader.read(entry.dn, ["tokenGroups"])
         sids = own.values.get("tokengroups", []) if own else []
         if not sids:
-            raise Unavailable("tokenGroups of the user cannot be read")
+            raise GroupsUnknown("tokenGroups of the user cannot be read")
         return Membership(sids=frozenset(sids))
 
     def _has(
@@ -104,9 +105,10 @@ class Groups:
             return any(_same(dn, group) for dn in membership.dns)
         known = self._resolve(reader, group)
         if not known.sids and not known.distribution:
-            LOG.error("the configured group %r does not exist", group)
-            if must_exist:
-                raise Unavailable("a denied group does not exist")
+            if not must_exist:
+                LOG.error("the required group %r does not exist", group)
+            else:
+                raise Misconfigured([f"the denied group {group!r} does not exist"])
         return bool(known.sids & membership.sids) or any(self._in_chain(reader, entry, dn) for dn in known.distribution)
 
     def _in_chain(self, reader: Reader, entry: Entry, group: str) -> bool:
@@ -180,7 +182,7 @@ def _upwards(reader: Reader, base: str, entry: Entry, username: str) -> tuple[st
         results = reader.search(base, query, ["memberOf"])
         fresh += _add(found, [dn for each in results for dn in (each.dn, *each.texts("memberOf"))])
         if len(found) > MOST_GROUPS:
-            raise Unavailable(f"the user is in more than {MOST_GROUPS} groups")
+            raise GroupsUnknown(f"the user is in more than {MOST_GROUPS} groups")
         if not fresh:
             return tuple(found.values())
         now, fresh = fresh[:AT_ONCE], fresh[AT_ONCE:]

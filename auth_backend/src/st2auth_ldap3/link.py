@@ -90,7 +90,7 @@ class Link:
             request = _search_request(base, query, attributes, scope, limit)
             reply, found = self._ask("searchRequest", request, SEARCH_DONE, paging)
             entries += found
-            if reply.code == SIZE_LIMIT and limit:
+            if reply.code == SIZE_LIMIT and limit and len(entries) >= limit:
                 return entries
             if reply.code != SUCCESS:
                 raise NotAllowed(f"{self.channel.where} refuses to search", reply.code)
@@ -125,7 +125,7 @@ class Link:
         except AuthError:
             self.broken = True
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a decoder raises whatever a server's nonsense leads to
             self.broken = True
             raise Unavailable(f"{self.channel.where} answers no proper LDAP ({type(error).__name__})") from None
         self.used_at = time.monotonic()

@@ -15,7 +15,9 @@ Rdn = frozenset[tuple[str, str]]
 Dn = tuple[Rdn, ...]
 """For comparing: type and value of each part in lower case, unescaped, spaces collapsed."""
 
-_FILTER_SPECIAL = re.compile(r"[\\*()\x00]")
+_FILTER_SPECIAL = re.compile(r"[\\*()\x00]|[^\S ]|^ +| +$")
+"""ldap3 cuts white space at both ends of a value."""
+
 _DN_SPECIAL = re.compile(r'[,+"\\<>;=\x00]|^[ #]| $')
 _SPACES = re.compile(" +")
 _SID = re.compile(r"S-1-(\d{1,14})((?:-\d{1,10}){1,15})", re.IGNORECASE)
@@ -47,7 +49,7 @@ def _has_forbidden(text: str) -> bool:
 
 def escape_filter(value: str) -> str:
     """A value for a search filter (RFC 4515)."""
-    return _FILTER_SPECIAL.sub(lambda found: f"\\{ord(found[0]):02x}", value)
+    return _FILTER_SPECIAL.sub(lambda found: filter_bytes(found[0].encode("utf-8")), value)
 
 
 def escape_dn(value: str) -> str:

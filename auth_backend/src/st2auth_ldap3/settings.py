@@ -72,7 +72,7 @@ class Settings:
             return "userPrincipalName"
         if self.id_attr or not self.account_pattern:
             return self.id_attr
-        return _COMPARED.findall(self.account_pattern)[0]
+        return str(_COMPARED.findall(self.account_pattern)[0])
 
 
 def parse(given: Mapping[str, Any]) -> Settings:

@@ -1,4 +1,4 @@
-"""The one TLS context of a backend: always verified, by name or IP address; the CA file is read again when it changes."""
+"""The one TLS context of a backend: always verified, by name or IP address; a changed CA file is read again."""
 
 from __future__ import annotations
 

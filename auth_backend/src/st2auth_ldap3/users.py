@@ -25,7 +25,7 @@ def find(reader: Reader, settings: Settings, username: str, more: Optional[list[
     if len(found) > 1:
         raise Refused("more than one entry has this name")
     check_spelling(settings, attribute, found[0], username)
-    return found[0]
+    return reader.whole(found[0], "memberOf")
 
 
 def find_own(reader: Reader, settings: Settings, username: str, bind_name: str) -> Entry:
