@@ -1,6 +1,6 @@
-"""st2auth in small: eventlet patched as StackStorm's workers are, the backend loaded by its entry point, logins over HTTP.
+"""st2auth in small: eventlet patched as StackStorm does, the backend loaded by its entry point, logins over HTTP.
 
-Run by StackStorm's own Python (see fix_auth.Harness): reads `backend_kwargs` as JSON from standard input, prints its port.
+Run by StackStorm's own Python (fix_auth.Harness): reads `backend_kwargs` as JSON from standard input, prints its port.
 POST /tokens   201 and the user's groups, 401, or 500, as StandaloneAuthHandler answers with role sync on
 GET /stall     the longest time in ms that another green thread had to wait since the last question
 """
@@ -50,7 +50,7 @@ def application(backend):
                 start_response("401 Unauthorized", [])
                 return [b""]
             groups = backend.get_user_groups(username=username)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as StackStorm's router does
             start_response("500 Internal Server Error", [])
             return [type(error).__name__.encode()]
         start_response("201 Created", [])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv-st2" / "bin" / "python").exists(), reason="no .venv-st2: run make setup"
 )
 STALL_MS = 250
-"""The figure's limit is 100 ms on a machine of our own; python-ldap stalls for the whole login, a silent server's too."""
+"""The figure's limit is 100 ms, on a quiet machine; python-ldap stalls for the whole login."""
 
 
 @pytest.fixture

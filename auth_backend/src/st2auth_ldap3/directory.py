@@ -76,8 +76,12 @@ class Directory:
         self.settings = settings
         self._trust = Trust(settings.ca_file)
         self._resolver = Resolver()
-        self._servers = Servers(settings, Names(settings), self._look)
+        self._servers = Servers(settings, Names(settings), self.look)
         self._refused: Optional[tuple[float, bytes]] = None
+
+    def servers(self, deadline: Deadline) -> list[Server]:
+        """All that are known, in the order of asking."""
+        return self._servers.candidates(deadline)
 
     def anywhere(self, work: Callable[[Server], T], deadline: Deadline, first: Optional[Server] = None) -> T:
         """`work` on the first server that can do it. Raises Unavailable, of the last one that was asked.
@@ -196,7 +200,7 @@ class Directory:
         controls = None if server.is_ad else [build_control(PASSWORD_POLICY, False, None)]
         return link.bind(name, password, controls)
 
-    def _look(self, server: Server) -> None:
+    def look(self, server: Server) -> None:
         """Raises AuthError unless the server would serve a login."""
         deadline = Deadline(self.settings.connect_s, "looking at a server")
         if self.settings.user_bind_pattern:
