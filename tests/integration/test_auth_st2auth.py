@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import ROOT
 from lab.directory import SambaDomain
 from lab.people import PASSWORD, PEOPLE
-from tests.fix_auth import Harness, samba_options
+from lab.st2auth import STACKSTORMS, Harness
+from tests.fix_auth import samba_options
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / ".venv-st2" / "bin" / "python").exists(), reason="no .venv-st2: run make setup"
-)
+pytestmark = pytest.mark.skipif(not STACKSTORMS.exists(), reason="no .venv-st2: run make setup")
 STALL_MS = 250
 """The figure's limit is 100 ms, on a quiet machine; python-ldap stalls for the whole login."""
 

@@ -1,6 +1,6 @@
 """st2auth in small: eventlet patched as StackStorm does, the backend loaded by its entry point, logins over HTTP.
 
-Run by StackStorm's own Python (fix_auth.Harness): reads `backend_kwargs` as JSON from standard input, prints its port.
+Run by StackStorm's own Python (lab.st2auth): reads `backend_kwargs` as JSON from standard input, prints its port.
 POST /tokens   201 and the user's groups, 401, or 500, as StandaloneAuthHandler answers with role sync on
 GET /stall     the longest time in ms that another green thread had to wait since the last question
 """
@@ -15,29 +15,30 @@ import logging  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from importlib.metadata import entry_points  # noqa: E402
+from typing import Any  # noqa: E402
 
 from eventlet import wsgi  # noqa: E402
 
 STALL = {"ms": 0.0}
 
 
-def load(kwargs):
-    found = entry_points()
+def load(kwargs: Any) -> Any:
+    found: Any = entry_points()
     group = "st2auth.backends.backend"
     chosen = found.select(group=group) if hasattr(found, "select") else found.get(group, [])
     (entry_point,) = [each for each in chosen if each.name == "ldap3"]
     return entry_point.load()(**kwargs)
 
 
-def watch():
+def watch() -> None:
     while True:
         started = time.monotonic()
         eventlet.sleep(0.005)
         STALL["ms"] = max(STALL["ms"], (time.monotonic() - started) * 1000 - 5)
 
 
-def application(backend):
-    def answer(environ, start_response):
+def application(backend: Any) -> Any:
+    def answer(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/stall":
             body = json.dumps(STALL)
             STALL["ms"] = 0.0
