@@ -110,6 +110,10 @@ class Stub:
 
     def __exit__(self, *exc_info: object) -> None:
         self._listener.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close all connections."""
         for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -276,6 +276,35 @@ def test_a_users_bind_is_sent_once_to_one_server(make: Make, pem: Path, how: str
         assert users_binds(first, second) == [b"wr0ng"]
 
 
+def test_a_connection_is_bound_anew_only_after_a_granted_bind_and_soon(
+    make: Make, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bind that is lost cannot be repeated: so it is sent only where one has just been answered."""
+
+    def bind(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x61, 0 if asked.password == PASSWORD.encode() else 49, "data 52e"))]
+
+    with Stub(pem, user_bind=bind) as stub:
+        backend = make(stub)
+        counts = []
+        for password in (PASSWORD, PASSWORD, "wr0ng", PASSWORD, PASSWORD):
+            assert backend.authenticate("alice", password) is (password == PASSWORD)
+            counts.append(stub.connections)
+        assert counts == [2, 2, 2, 3, 3]  # the service's, a user's, and a new one behind the refusal
+        monkeypatch.setattr("st2auth_ldap3.servers.REUSE_S", 0.0)
+        assert backend.authenticate("alice", PASSWORD) is True
+        assert stub.connections == 4
+
+
+def test_a_kept_connection_that_the_server_closed_is_not_used(make: Make, pem: Path) -> None:
+    with Stub(pem) as stub:
+        backend = make(stub)
+        for _ in range(3):
+            assert backend.authenticate("alice", PASSWORD) is True
+            stub.drop()
+            time.sleep(0.05)
+
+
 def test_all_that_comes_before_the_bind_goes_on_at_another_server(make: Make, pem: Path) -> None:
     busy = {"find": lambda asked: [message(asked.number, result(0x65, 51))]}
     with Stub(pem, **busy) as first, Stub(pem) as second:
