@@ -14,7 +14,8 @@ import pytest
 from lab.certs import Authority
 from lab.people import PASSWORD
 from st2auth_ldap3 import Ldap3AuthenticationBackend
-from st2auth_ldap3.errors import GroupsUnknown
+from st2auth_ldap3.deadline import Deadline
+from st2auth_ldap3.errors import GroupsUnknown, Unavailable
 from tests.ldap_stub import (
     PAGED,
     SID,
@@ -178,6 +179,33 @@ def test_starttls_agreed_to_and_then_plain_ends_before_any_password(make: Make, 
 
     with Stub(pem, ldaps=False, starttls=agree) as stub:
         assert make(stub, use_ssl=False, use_tls=True).authenticate("alice", PASSWORD) is False
+        assert stub.binds == []
+
+
+def test_an_answer_slipped_in_before_tls_is_not_read_behind_it(make: Make, pem: Path) -> None:
+    """Whoever sits in between adds "success" for the next question to the agreement, then lets TLS through."""
+
+    def agree(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x78, 0)) + message(asked.number + 1, result(0x61, 0))]
+
+    def refuse(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x61, 49, "data 52e"))]
+
+    own = {"bind_dn": None, "bind_password": None, "user_bind_pattern": "CN={username},DC=stub"}
+    with Stub(pem, ldaps=False, starttls=agree, user_bind=refuse) as stub:
+        stub.tls_anyway = True
+        assert make(stub, use_ssl=False, use_tls=True, **own).authenticate("alice", "wr0ng") is False
+        assert stub.binds == []
+
+
+def test_a_link_sends_no_bind_without_tls_name_and_password(make: Make, pem: Path) -> None:
+    """Behind all other checks: whatever a caller asks for."""
+    with Stub(pem, ldaps=False) as stub:
+        directory = make(stub, use_ssl=False, use_tls=True)._ready().directory
+        server = directory.servers(Deadline(5, "x"))[0]
+        for secure, name, password in ((False, USER_DN, b"x"), (True, "", b"x"), (True, USER_DN, b"")):
+            with pytest.raises(Unavailable):
+                directory.open(server, Deadline(5, "x"), secure=secure).bind(name, password)
         assert stub.binds == []
 
 
