@@ -207,7 +207,7 @@ def _prepare(
     """All that comes before the user's bind, and can be done again on another server."""
     attempt.server = str(server)
     entry = engine.directory.reading(server, lambda r: users.find(r, engine.settings, username), deadline)
-    return server, entry, server.take_users() or engine.directory.open(server, deadline)
+    return server, entry, engine.directory.open_for_user(server, deadline)
 
 
 __all__ = ["Ldap3AuthenticationBackend", "Misconfigured"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 import time
 from typing import Callable, Optional
@@ -61,13 +62,13 @@ class Server:
         self.failures = 0
         self.closed_until = 0.0
 
-    def take(self) -> Optional[Link]:
-        """An idle service connection that is fit to be used, if there is one."""
-        return _fit(self._idle, IDLE_S)
+    def take(self, context: ssl.SSLContext) -> Optional[Link]:
+        """An idle service connection that is fit to be used, if there is one; verified by this very context."""
+        return _fit(self._idle, IDLE_S, context)
 
-    def take_users(self) -> Optional[Link]:
+    def take_users(self, context: ssl.SSLContext) -> Optional[Link]:
         """A connection on which another user has just signed in, to bind anew: that saves the handshake."""
-        return _fit(self._idle_users, REUSE_S)
+        return _fit(self._idle_users, REUSE_S, context)
 
     def give(self, link: Link) -> None:
         """Keep a service connection for the next login, unless it failed or there are enough."""
@@ -83,10 +84,11 @@ class Server:
                 links.pop().close()
 
 
-def _fit(links: list[Link], trusted_s: float) -> Optional[Link]:
+def _fit(links: list[Link], trusted_s: float, context: ssl.SSLContext) -> Optional[Link]:
     while links:
         link = links.pop()
-        if time.monotonic() - link.used_at < trusted_s and link.channel.is_quiet():
+        trusted = link.channel.context in (None, context)  # an authority that was taken away ends what it vouched for
+        if trusted and time.monotonic() - link.used_at < trusted_s and link.channel.is_quiet():
             return link
         link.close()
     return None
