@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Callable, Optional
 
 from st2auth_ldap3.deadline import Deadline
-from st2auth_ldap3.errors import AuthError, OutOfTime, Unavailable
+from st2auth_ldap3.errors import AuthError, NotAllowed, OutOfTime, Unavailable
 from st2auth_ldap3.link import Link
 from st2auth_ldap3.settings import Settings
 
@@ -78,6 +78,11 @@ class Server:
             if self.failures > failures:
                 raise Unavailable(f"{self} has just failed for another login")
             yield
+        except NotAllowed:
+            raise
+        except Unavailable:
+            self.failed()  # before the next one in line gets its turn
+            raise
         finally:
             self._readers.release()
 
