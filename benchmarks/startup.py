@@ -20,12 +20,10 @@ LIBRARY = ROOT / "actions" / "lib"
 # All end like this, so that none pays for taking down what it imported.
 END = "os._exit(0)"
 BARE = f"import os; {END}"
-# cryptography is a tool of the lab and not in a pack's virtualenv (requirements.txt); where it is installed, pymongo
-# imports it (40 ms) before it finds that the rest of what it wants it for is missing.
-NO_LAB = "import os, sys; sys.modules['cryptography'] = None; "
-DRIVER = f"{NO_LAB}import pymongo; {END}"
+DRIVER = f"import os, pymongo; {END}"
 # Runs the entry, and ends in place of the library's function at which the work would begin.
 ENTRY = """
+import os, sys
 names = {{"__name__": "entry"}}
 with open({path!r}) as file:
     exec(compile(file.read(), {path!r}, "exec"), names)
@@ -58,7 +56,7 @@ def _entry(
 ) -> str:
     path = str(ROOT / "actions" / f"{name}.py")
     where = {"path": path, "class_name": class_name, "module": module, "function": function}
-    return NO_LAB + ENTRY.format(**where, config=config, parameters=parameters)
+    return ENTRY.format(**where, config=config, parameters=parameters)
 
 
 def environment() -> dict[str, str]:
