@@ -82,7 +82,9 @@ def st2_conf(container: Container, file: str) -> str:
 
 def file_text(told: Sequence[Container]) -> str:
     """The partition file of provider file. No list is empty: of an empty one StackStorm runs all sensors."""
-    return yaml.safe_dump({each.node: list(each.refs or ()) for each in told}, default_flow_style=False, sort_keys=False)
+    return yaml.safe_dump(
+        {each.node: list(each.refs or ()) for each in told}, default_flow_style=False, sort_keys=False
+    )
 
 
 def keys(told: Sequence[Container]) -> dict[str, str]:
@@ -93,7 +95,7 @@ def keys(told: Sequence[Container]) -> dict[str, str]:
 def told_by_file(text: str, nodes: Sequence[str]) -> tuple[Container, ...]:
     """What the containers of `nodes` make of a partition file's text; ValueError if it is none."""
     try:
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise ValueError(f"it is no YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(loaded, Mapping):
@@ -110,6 +112,5 @@ def told_by_file(text: str, nodes: Sequence[str]) -> tuple[Container, ...]:
 def told_by_keys(values: Mapping[str, Optional[str]]) -> tuple[Container, ...]:
     """What the containers make of their keys' values; None: the key is missing."""
     return tuple(
-        Container(node, "kvstore", refs=None if value is None else refs_of_key(value))
-        for node, value in values.items()
+        Container(node, "kvstore", refs=None if value is None else refs_of_key(value)) for node, value in values.items()
     )

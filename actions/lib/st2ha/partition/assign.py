@@ -39,6 +39,8 @@ from st2ha.partition.rendezvous import (
 
 STAY_SLACK = 0.05
 """With costs: where a fleet runs already, nothing moves for less than this share of the fullest node."""
+RANGE_SLACK = 0.01
+"""With costs: a node gets a second range only where one each is worse than the best by more than this share."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ def assign(fleet: Fleet, provider: str, keep: bool = True) -> Owners:
         return Owners(items, [])
     homes = _homes(fleet, items, provider) if keep and fleet.today is not None else []
     wishes = _wishes(fleet)
-    if provider == "hash" and not any(homes) and items.alike and not any(wishes):
-        return Owners(items, contiguous(items.costs, _weights(fleet)))
+    if provider == "hash" and not any(homes) and not any(wishes):
+        nodes = contiguous(items.costs, _weights(fleet))
+        if items.alike or _near_best(nodes, items.costs, _weights(fleet)):
+            return Owners(items, nodes)
     return Owners(items, _balanced(fleet, items, provider, homes, wishes))
 
 
@@ -107,12 +111,20 @@ def _balanced(
             held[able[0]] += 1
     start = _kept(columns, homes, len(items.refs)) if any(homes) else [NOWHERE] * len(items.refs)
     if not items.alike:
-        slack = STAY_SLACK if known else 0.0 if provider != "hash" else STAY_SLACK / 5
+        slack = STAY_SLACK if known else RANGE_SLACK if provider == "hash" else 0.0
         return Balance(start, masks, weights, items.costs, columns, slack).solve()
     constrained = bool(wishes[1])
     if not constrained or not known:
         start = settle(columns, quotas(len(items.refs), weights, held))
     return Exchange(start, masks, weights, columns).solve() if constrained else start
+
+
+def _near_best(nodes: Sequence[int], costs: Sequence[float], weights: Sequence[float]) -> bool:
+    loads = [0.0] * len(weights)
+    for node, cost in zip(nodes, costs):
+        loads[node] += cost
+    best = max(sum(costs) / sum(weights), max(costs) / max(weights))
+    return max(load / weight for load, weight in zip(loads, weights)) <= best * (1 + RANGE_SLACK)
 
 
 def _kept(columns: Sequence[Column[float]], homes: Sequence[tuple[int, ...]], size: int) -> list[int]:
@@ -138,9 +150,7 @@ def _homes(fleet: Fleet, items: Items, provider: str) -> list[tuple[int, ...]]:
     return homes
 
 
-def _columns(
-    fleet: Fleet, items: Items, provider: str, homes: Sequence[tuple[int, ...]]
-) -> list[Column[float]]:
+def _columns(fleet: Fleet, items: Items, provider: str, homes: Sequence[tuple[int, ...]]) -> list[Column[float]]:
     if provider == "hash":
         columns = ring_columns(items.hashes, _anchors(fleet, items, homes))
     else:

@@ -90,7 +90,9 @@ def checked(fleet: Fleet) -> Fleet:
     for parameter, wishes in (("preferred", fleet.preferred), ("never", fleet.never)):
         for wish in wishes:
             if wish.node not in names:
-                raise BadInput(f"parameter `{parameter}` has {str(wish)!r}: no such node, use one of {', '.join(names)}")
+                raise BadInput(
+                    f"parameter `{parameter}` has {str(wish)!r}: no such node, use one of {', '.join(names)}"
+                )
             if wish.what not in known:
                 raise BadInput(f"parameter `{parameter}` has {str(wish)!r}: no such sensor or pack; leave it out")
     for ref, nodes in resolved(fleet.never, fleet.enabled).items():

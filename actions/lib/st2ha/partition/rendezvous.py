@@ -1,4 +1,4 @@
-"""Who goes where by affinity, bounded by quotas: weighted rendezvous hashing in which no node takes more than its share.
+"""Who goes where by affinity, bounded by quotas: weighted rendezvous hashing where no node exceeds its share.
 
 A column holds one node's affinity to every sensor. Each sensor applies to the nodes in the order of its affinity, each
 full node keeps those to whom it is closest: deferred acceptance (Gale and Shapley), whose outcome does not depend on
