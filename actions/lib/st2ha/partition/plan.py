@@ -143,6 +143,7 @@ def result_of(made: Assignment, partition_file: str) -> dict[str, Any]:
         "nodes": [{name: row[name] for name in ("node", "weight", "sensors", "load", "share", "told")} for row in rows],
         "today": today_rows(made),
         "moves": [move.row() for move in moves],
+        "ring": ring.as_rows(slices),
     }
     return {
         "summary": summary(made, size, len(moves)),

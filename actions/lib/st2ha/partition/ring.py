@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.sax.saxutils import escape
 
 from st2ha.naming import count
@@ -28,20 +29,31 @@ class Slice:
     label: str
 
 
+def as_rows(slices: Sequence[Slice]) -> list[dict[str, Any]]:
+    """A row a slice: where it begins and ends, its node, its part of the ring as a bar."""
+    return [
+        {
+            "range": each.label,
+            "node": each.node,
+            "part": round(each.end - each.begin, 4),
+            "sensors": each.sensors,
+            "bar": "#" * max(each.end > each.begin, round(WIDTH * (each.end - each.begin))),
+        }
+        for each in slices[:LINES]
+    ]
+
+
 def as_text(slices: Sequence[Slice]) -> str:
-    """A line a slice: where it begins and ends, its part of the ring as a bar, its node."""
-    shown = slices[:LINES]
-    widths = [max((len(text) for text in column), default=0) for column in zip(*((s.label, s.node) for s in shown))]
-    lines = []
-    for each in shown:
-        bar = "#" * max(each.end > each.begin, round(WIDTH * (each.end - each.begin)))
-        head = f"{each.label:<{widths[0]}}  {each.node:<{widths[1]}}"
-        lines.append(
-            f"{head}  {100 * (each.end - each.begin):5.1f} %  {count(each.sensors, 'sensor'):<11}  {bar}".rstrip()
-        )
-    if len(slices) > LINES:
-        lines.append(f"... and {len(slices) - LINES} more")
-    return "\n".join(lines)
+    """The rows as lines."""
+    rows = as_rows(slices)
+    label, node = (max((len(row[name]) for row in rows), default=0) for name in ("range", "node"))
+    lines = [
+        f"{row['range']:<{label}}  {row['node']:<{node}}  {100 * row['part']:5.1f} %  "
+        f"{count(row['sensors'], 'sensor'):<11}  {row['bar']}".rstrip()
+        for row in rows
+    ]
+    more = len(slices) - len(rows)
+    return "\n".join([*lines, f"... and {more} more"] if more else lines)
 
 
 def as_svg(title: str, slices: Sequence[Slice], nodes: Sequence[str], hashes: Sequence[int] = ()) -> str:
