@@ -1,4 +1,4 @@
-"""The fast hash against StackStorm's rule, spelled out step by step; range expressions against what StackStorm reads."""
+"""The fast hash against StackStorm's rule, step by step; range expressions against what StackStorm reads."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from hashlib import md5
 SPACE = 2**32
 """Hashes are 0 to SPACE - 1; ranges cover 0 to SPACE, the end not included."""
 
-_LOW_128, _LOW_64, _LOW_32 = 2**128 - 1, 2**64 - 1, 2**32 - 1
+_LOW = SPACE - 1
 
 
 def sensor_hash(ref: str) -> int:
     """The hash of a reference `pack.ClassName`: 0 to 2^32 - 1."""
     digits = str(int.from_bytes(md5(ref.encode(), usedforsecurity=False).digest(), "big"))
-    wide = int(digits[::-1], 32)
-    wide = wide >> 128 ^ wide & _LOW_128
-    wide = wide >> 64 ^ wide & _LOW_64
-    return wide >> 32 ^ wide & _LOW_32
+    wide = int(digits[::-1], 32)  # at most 195 bits: seven words
+    wide ^= wide >> 128
+    wide ^= wide >> 64
+    return (wide ^ wide >> 32) & _LOW
