@@ -15,6 +15,14 @@ PARTITION_FILE = "/etc/st2/sensor_partition.yaml"
 
 
 @dataclass(frozen=True)
+class SensorsLimits:
+    """From where a healthy number is a finding."""
+
+    imbalance: float = 1.5  # load of the fullest node against the mean
+    duplicate_s: float = 5.0  # between two reports of one event
+
+
+@dataclass(frozen=True)
 class Sensors:
     """One fleet. `hash_ranges` are those that the nodes' st2.conf hold today, by node."""
 
@@ -25,6 +33,7 @@ class Sensors:
     preferred: tuple[Wish, ...] = ()
     never: tuple[Wish, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
+    limits: SensorsLimits = SensorsLimits()
 
     def told_by_config(self) -> Optional[tuple[Container, ...]]:
         """What the containers are told, where the configuration alone says it (providers default and hash)."""
@@ -37,7 +46,7 @@ class Sensors:
 
 def parse(section: Section) -> Sensors:
     """The settings of one deployment; BadInput names what is wrong."""
-    section.known("provider", "partition_file", "nodes", "costs")
+    section.known("provider", "partition_file", "nodes", "costs", "limits")
     parts = section.sections("nodes")
     if not parts:
         raise BadInput(f"{section.at('nodes')} is empty: list the sensor nodes by their sensor_node_name")
@@ -64,7 +73,16 @@ def parse(section: Section) -> Sensors:
         preferred=tuple(preferred),
         never=tuple(never),
         costs=_costs(section),
+        limits=_limits(section),
     )
+
+
+def _limits(parent: Section) -> SensorsLimits:
+    section, defaults = parent.optional_section("limits"), SensorsLimits()
+    if section is None:
+        return defaults
+    section.known(*vars(defaults))
+    return SensorsLimits(**{n: section.number(n, default, low=0, high=1e9) for n, default in vars(defaults).items()})
 
 
 def _provider(section: Section) -> Optional[str]:
