@@ -230,6 +230,17 @@ def test_preferred_is_kept_where_the_load_allows(provider: str) -> None:
     assert [len(refs) for refs in crowd.refs] == [3, 3, 3]
 
 
+@provider_of
+def test_preferred_is_kept_with_costs(provider: str) -> None:
+    each = tuple(Sensor(f"pack{n}.Sensor", 1.0 + n % 3) for n in range(9))
+    for node in ("node0", "node1", "node2"):
+        wishes = (Wish("pack4", node), Wish("pack7.Sensor", node))
+        made = plan(checked(Fleet(nodes(3), each, preferred=wishes)), provider)
+        found = proved(made)
+        assert found["pack4.Sensor"] == found["pack7.Sensor"] == node
+        assert max(made.loads) <= 7  # of 18 on three nodes
+
+
 @given(st.integers(0, 300), st.lists(st.sampled_from([0.3, 1.0, 2.0, 5.0]), min_size=1, max_size=9), st.integers(0, 8))
 def test_quotas_never_shrink_when_a_node_goes(total: int, weights: list[float], gone: int) -> None:
     before = quotas(total, weights, [0] * len(weights))

@@ -109,7 +109,7 @@ def _balanced(
     for able in homes:
         if len(able) == 1:
             held[able[0]] += 1
-    start = _kept(columns, homes, len(items.refs)) if any(homes) else [NOWHERE] * len(items.refs)
+    start = _kept(columns, len(items.refs))
     if not items.alike:
         slack = STAY_SLACK if known else RANGE_SLACK if provider == "hash" else 0.0
         return Balance(start, masks, weights, items.costs, columns, slack).solve()
@@ -127,12 +127,13 @@ def _near_best(nodes: Sequence[int], costs: Sequence[float], weights: Sequence[f
     return max(load / weight for load, weight in zip(loads, weights)) <= best * (1 + RANGE_SLACK)
 
 
-def _kept(columns: Sequence[Column[float]], homes: Sequence[tuple[int, ...]], size: int) -> list[int]:
+def _kept(columns: Sequence[Column[float]], size: int) -> list[int]:
     """Where each item is at home, or preferred; NOWHERE if neither, or if it must not be there."""
-    kept = []
-    for item in range(size):
-        best = max(range(len(columns)), key=lambda node, item=item: columns[node][item])  # type: ignore[misc]
-        kept.append(best if columns[best][item] >= HOME else NOWHERE)
+    kept = [NOWHERE] * size
+    for item, affinities in enumerate(zip(*columns)):
+        best = max(affinities)
+        if best >= HOME:
+            kept[item] = affinities.index(best)
     return kept
 
 

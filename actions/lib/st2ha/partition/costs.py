@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from st2ha.partition.rendezvous import NOWHERE, Column
+from st2ha.partition.rendezvous import NOWHERE, PREFERRED, Column
 
 ROUNDS = 20_000
 SWAPS = 300_000
 """Pairs of sensors looked at for one swap, at the most."""
+CROWDED = 1.25
+"""Above this many times the lower bound even sensors at a preferred node go elsewhere, and many of them at once."""
 
 
 class Balance:
@@ -39,6 +41,8 @@ class Balance:
         self.enough = max(sum(costs) / sum(weights), heaviest / max(weights)) * (1 + slack)
 
     def solve(self) -> list[int]:
+        for node in range(len(self.weights)):
+            self._thin_out(node)
         waiting = [sensor for sensor, node in enumerate(self.owners) if node == NOWHERE]
         for sensor in sorted(waiting, key=lambda each: -self.costs[each]):
             goals = self._allowed(sensor)
@@ -47,6 +51,24 @@ class Balance:
             if not self._improve():
                 break
         return self.owners
+
+    def _thin_out(self, node: int) -> None:
+        """Send away what a crowded node has too much, the least attached first: single moves would take ages."""
+        room = self.enough * self.weights[node]
+        if self.loads[node] <= CROWDED * room:
+            return
+        for sensor in sorted(self.members[node], key=lambda each: self.columns[node][each]):
+            if self.loads[node] <= room:
+                return
+            self.members[node].discard(sensor)
+            self.loads[node] -= self.costs[sensor]
+            self.owners[sensor] = NOWHERE
+
+    def _movable(self, node: int) -> list[int]:
+        """The sensors of a node that may leave it: not those that are preferred there, unless it is crowded."""
+        if self.loads[node] > CROWDED * self.enough * self.weights[node]:
+            return sorted(self.members[node])
+        return sorted(each for each in self.members[node] if self.columns[node][each] < PREFERRED)
 
     def _improve(self) -> bool:
         """One move or swap that lowers the fullest node."""
@@ -70,7 +92,7 @@ class Balance:
     def _best_move(self, source: int) -> Optional[tuple[int, int]]:
         """(sensor, node) after which the two nodes' fuller one is as low as one move can make it."""
         lowest, found = self.loads[source] / self.weights[source] * (1 - 1e-9), None
-        for sensor in sorted(self.members[source]):
+        for sensor in self._movable(source):
             left = (self.loads[source] - self.costs[sensor]) / self.weights[source]
             for goal in self._allowed(sensor):
                 after = max(left, self._with(sensor, goal))
@@ -83,10 +105,11 @@ class Balance:
         if len(self.members[source]) * len(self.owners) > SWAPS:
             return None
         lowest, found = self.loads[source] / self.weights[source] * (1 - 1e-9), None
-        for ours in sorted(self.members[source]):
-            for theirs, goal in enumerate(self.owners):
-                gain = self.costs[ours] - self.costs[theirs]
-                if gain <= 0 or goal == source or not (self.masks[ours] >> goal & self.masks[theirs] >> source & 1):
+        others = [theirs for node in range(len(self.weights)) if node != source for theirs in self._movable(node)]
+        for ours in self._movable(source):
+            for theirs in others:
+                goal, gain = self.owners[theirs], self.costs[ours] - self.costs[theirs]
+                if gain <= 0 or not (self.masks[ours] >> goal & self.masks[theirs] >> source & 1):
                     continue
                 here = (self.loads[source] - gain) / self.weights[source]
                 after = max(here, (self.loads[goal] + gain) / self.weights[goal])

@@ -42,7 +42,7 @@ def rendezvous_columns(refs: Sequence[str], names: Sequence[str], weights: Seque
 
 def ring_columns(hashes: Sequence[int], anchors: Sequence[int]) -> list[Column[float]]:
     """Affinity by place on the ring: the closer behind a node's anchor, the closer to it. Ranges stay whole."""
-    return [array("d", [1.0 - ((number - anchor) % SPACE) / SPACE for number in hashes]) for anchor in anchors]
+    return [array("d", [(SPACE - (number - anchor) % SPACE - 0.5) / SPACE for number in hashes]) for anchor in anchors]
 
 
 def lift(columns: Sequence[Column[float]], places: Iterable[tuple[int, int]], by: float) -> None:
