@@ -161,6 +161,13 @@ def test_today_from_the_partition_file(tmp_path: Path) -> None:
     assert "what it has for 'nodeA' is no list of references, and runs nothing" in words
 
 
+@pytest.mark.parametrize(("provider", "sensors"), [("file", 4), ("kvstore", 0)])
+def test_an_empty_list_of_today_is_read_as_the_provider_reads_it(provider: str, sensors: int) -> None:
+    today = {"a": [], "b": REFS}
+    _, result = run("partition_plan", provider=provider, nodes=["a", "b"], sensors=REFS, today=today)
+    assert result["facts"]["today"][0]["sensors"] == sensors
+
+
 def test_wishes_and_costs_of_the_configuration() -> None:
     nodes = [{"name": "nodeA", "never": ["aws"]}, {"name": "nodeB", "preferred": ["jira.JiraSensor"]}]
     config = fleet(nodes=nodes, provider=None, costs={"git.GitCommitSensor": 2})

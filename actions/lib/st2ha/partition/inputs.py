@@ -99,8 +99,11 @@ def with_costs(sensors: Iterable[Sensor], costs: Mapping[str, float]) -> tuple[S
     return tuple(replace(each, cost=costs[each.ref]) if each.ref in costs else each for each in found)
 
 
-def today_from(value: Any) -> Optional[tuple[Container, ...]]:
-    """The parameter `today`: node -> its range expression (provider hash), or its list of references (kvstore)."""
+def today_from(value: Any, lists: str = "kvstore") -> Optional[tuple[Container, ...]]:
+    """The parameter `today`: node -> its range expression (provider hash), or its list of references.
+
+    `lists` is the provider of lists: an empty one runs nothing by kvstore, and everything by file.
+    """
     if not value:
         return None
     if not isinstance(value, Mapping):
@@ -110,7 +113,7 @@ def today_from(value: Any) -> Optional[tuple[Container, ...]]:
         if isinstance(told, str):
             found.append(Container(str(node), "hash", hash_ranges=told))
         elif isinstance(told, list) and all(isinstance(ref, str) for ref in told):
-            found.append(Container(str(node), "kvstore", refs=tuple(told)))
+            found.append(Container(str(node), lists, refs=tuple(told)))
         else:
             raise BadInput(
                 f"parameter `today` has {_shown(told)} for {node!r}: write ranges as text, or a list of references"

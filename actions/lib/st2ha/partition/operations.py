@@ -67,7 +67,7 @@ def make_plan(find: Callable[[], Deployment], named: bool, **given: Any) -> dict
     listed = bool(given.get("sensors") or given.get("sensors_file"))
     settings = _fleet_of(find, needed=True) if named or not (given.get("nodes") and listed) else None
     nodes = inputs.nodes_from(given["nodes"]) if given.get("nodes") else settings.nodes if settings else ()
-    today = inputs.today_from(given.get("today"))
+    today = inputs.today_from(given.get("today"), "file" if provider == "file" else "kvstore")
     if today is None and settings is not None:
         today = _today(settings, find)
     names = {node.name for node in nodes}
