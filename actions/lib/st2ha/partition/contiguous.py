@@ -28,7 +28,7 @@ def contiguous(costs: Sequence[float], weights: Sequence[float]) -> list[int]:
             high = middle
         else:
             low = middle
-    cuts = _even_cuts(sums, weights, high)
+    cuts = _even_cuts(sums, weights, high * (1 + PRECISION))
     return [bisect_right(cuts, item) for item in range(len(costs))]
 
 
@@ -58,7 +58,7 @@ def _even_cuts(sums: Sequence[float], weights: Sequence[float], bound: float) ->
 
 def _reach(sums: Sequence[float], start: int, room: float) -> int:
     """The first item that does not fit any more into `room`, beginning at `start`."""
-    return bisect_right(sums, (sums[start] + room) * (1 + PRECISION), start) - 1
+    return bisect_right(sums, sums[start] + room * (1 + PRECISION), start) - 1
 
 
 def _nearest(sums: Sequence[float], value: float) -> int:
