@@ -13,6 +13,8 @@ from st2ha.errors import BadInput
 
 if TYPE_CHECKING:
     from st2ha.mysql.settings import Mysql
+    from st2ha.partition.settings import Sensors
+    from st2ha.platform.settings import Stackstorm
     from st2ha.rabbitmq.settings import Rabbitmq
 
 MASKED = "********"
@@ -76,6 +78,8 @@ class Deployment:
     mongodb: Optional[Mongodb] = None
     mysql: Optional[Mysql] = None
     rabbitmq: Optional[Rabbitmq] = None
+    stackstorm: Optional[Stackstorm] = None
+    sensors: Optional[Sensors] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -91,7 +95,12 @@ class Deployment:
         return settings
 
 
-PARSERS = {"mysql": "st2ha.mysql.settings", "rabbitmq": "st2ha.rabbitmq.settings"}
+PARSERS = {
+    "mysql": "st2ha.mysql.settings",
+    "rabbitmq": "st2ha.rabbitmq.settings",
+    "stackstorm": "st2ha.platform.settings",
+    "sensors": "st2ha.partition.settings",
+}
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 
 

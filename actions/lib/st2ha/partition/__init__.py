@@ -1,0 +1,1 @@
+"""Which node runs which sensor: StackStorm's partition providers, planned and proved."""

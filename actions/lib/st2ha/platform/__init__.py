@@ -1,0 +1,1 @@
+"""StackStorm itself, seen through its API."""
