@@ -2,20 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib
+export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib:$(CURDIR)/auth_backend/src
 
 .PHONY: test-rabbitmq4 setup check test test-mysql9 demo bench record clean
 setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed
 	@$(BIN)/python -m lab install mongodb
 
-$(VENV)/.apt:
+$(VENV)/.apt: Makefile
 	@missing=""; command -v nft >/dev/null || missing="nftables"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
 	test -x /usr/sbin/mariadbd || missing="$$missing mariadb-server"; \
+	test -x /usr/sbin/samba || missing="$$missing samba samba-ad-dc samba-ad-provision winbind krb5-user python3-samba"; \
+	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
 	if [ -n "$$missing" ]; then \
 	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; fi
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 	@mkdir -p $(VENV) && touch $@
 
 # The pack's own virtualenv; orquesta 1.2.0 comes without its dependencies, whose pins no longer install.
@@ -60,7 +62,11 @@ test-rabbitmq4: setup
 demo: setup
 	@$(BIN)/python -m demo
 
+# Sign-in is measured beside python-ldap, which has to be compiled.
 bench: setup
+	@$(BIN)/python -c 'import ldap' 2>/dev/null || { \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libldap2-dev libsasl2-dev gcc python3-dev >/dev/null; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check 'python-ldap>=3.4'; }
 	@$(BIN)/python -m benchmarks
 
 # Record the facts of tests/facts anew from real servers.
