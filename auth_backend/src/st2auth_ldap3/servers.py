@@ -1,0 +1,131 @@
+"""The directory's servers: which to ask next, and which to leave alone for a while.
+
+A server that fails is left alone for 1 s, then 2 s and so on up to a minute. When its time is over and another one
+works, a thread looks whether it is back, so that no login waits for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import Callable, Optional
+
+from st2auth_ldap3.deadline import Deadline
+from st2auth_ldap3.errors import AuthError, Unavailable
+from st2auth_ldap3.link import Link
+from st2auth_ldap3.settings import Settings
+
+LOG = logging.getLogger(__name__)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+IDLE_S, IDLE_LINKS = 30.0, 8
+"""How long an unused connection is trusted (firewalls forget silently), and how many are kept for each server."""
+
+
+class Server:
+    """One server with its circuit breaker and its idle service connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self.failures = 0
+        self.closed_until = 0.0
+        self.probing = False
+        self.is_ad: Optional[bool] = None
+        self.root = ""
+        self._idle: list[Link] = []
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def rested(self) -> bool:
+        return time.monotonic() >= self.closed_until
+
+    def failed(self) -> None:
+        """It did not answer: leave it alone for a time that doubles with each failure in a row.
+
+        Logins that were under way together count once.
+        """
+        if not self.rested():
+            return
+        self.failures += 1
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
+        self.closed_until = time.monotonic() + pause * random.uniform(0.9, 1.1)
+        self.forget_links()
+
+    def worked(self) -> None:
+        self.failures = 0
+        self.closed_until = 0.0
+
+    def take(self) -> Optional[Link]:
+        """An idle connection that is fit to be used, if there is one."""
+        while self._idle:
+            link = self._idle.pop()
+            if time.monotonic() - link.used_at < IDLE_S and link.channel.is_quiet():
+                return link
+            link.close()
+        return None
+
+    def give(self, link: Link) -> None:
+        """Keep a connection for the next login, unless it failed or there are enough."""
+        if link.broken or len(self._idle) >= IDLE_LINKS:
+            link.close()
+        else:
+            self._idle.append(link)
+
+    def forget_links(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Servers:
+    """All servers, in the order of the settings or of DNS. `look` raises AuthError unless a server works."""
+
+    def __init__(
+        self, settings: Settings, names: Callable[[Deadline], list[tuple[str, int]]], look: Callable[[Server], None]
+    ) -> None:
+        self._settings = settings
+        self._names = names
+        self._look = look
+        self._servers: dict[tuple[str, int], Server] = {}
+
+    def candidates(self, deadline: Deadline) -> list[Server]:
+        """Whom to ask, one after the other: those that work, in order; then the others, the longest rested first.
+
+        Raises Unavailable if no server is known.
+        """
+        servers = [self._server(host, port) for host, port in self._names(deadline)]
+        if not servers:
+            raise Unavailable("no server is known")
+        working = [server for server in servers if server.failures == 0]
+        failing = [server for server in servers if server.failures]
+        if working:
+            for server in failing:
+                if server.rested() and not server.probing:
+                    self._probe(server)
+        return working + sorted(failing, key=lambda server: server.closed_until)
+
+    def _server(self, host: str, port: int) -> Server:
+        key = (host, port or self._settings.default_port)
+        return self._servers.setdefault(key, Server(*key))
+
+    def _probe(self, server: Server) -> None:
+        server.probing = True
+
+        def work() -> None:
+            try:
+                self._look(server)
+            except AuthError as error:
+                server.failed()
+                LOG.warning("%s is still not usable: %s", server, error)
+            except Exception as error:  # noqa: BLE001 - a thread's end must not be a traceback with its values
+                server.failed()
+                LOG.warning("%s is still not usable: %s", server, type(error).__name__)
+            else:
+                server.worked()
+                LOG.info("%s works again", server)
+            finally:
+                server.probing = False
+
+        threading.Thread(target=work, daemon=True, name=f"probe {server}").start()
