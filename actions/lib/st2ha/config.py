@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from st2ha.errors import BadInput
 
 if TYPE_CHECKING:
+    from st2ha.auth.settings import Auth
     from st2ha.mysql.settings import Mysql
     from st2ha.rabbitmq.settings import Rabbitmq
 
@@ -76,6 +77,7 @@ class Deployment:
     mongodb: Optional[Mongodb] = None
     mysql: Optional[Mysql] = None
     rabbitmq: Optional[Rabbitmq] = None
+    auth: Optional[Auth] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -91,7 +93,11 @@ class Deployment:
         return settings
 
 
-PARSERS = {"mysql": "st2ha.mysql.settings", "rabbitmq": "st2ha.rabbitmq.settings"}
+PARSERS = {
+    "mysql": "st2ha.mysql.settings",
+    "rabbitmq": "st2ha.rabbitmq.settings",
+    "auth": "st2ha.auth.settings",
+}
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 
 
