@@ -58,15 +58,15 @@ def finish(sam: Any, base: str, person: dict[str, str], wanted: dict[str, Any]) 
     """The states that need a finished account."""
     dn = dn_of(person["name"], wanted, base)
     controls = [BYPASS_PWD_LAST_SET] if person["state"] == "password expired" else []
-    values = {
+    states: dict[str, dict[str, Any]] = {
         "must change": {"pwdLastSet": "0"},
         "password expired": {"pwdLastSet": "128000000000000000"},
         "account expired": {"accountExpires": "128000000000000000"},
         "hours": {"logonHours": bytes(21)},
         "workstation": {"userWorkstations": "ELSEWHERE"},
-    }.get(person["state"])
-    if values:
-        sam.modify(changes(sam, dn, values), controls=controls)
+    }
+    if person["state"] in states:
+        sam.modify(changes(sam, dn, states[person["state"]]), controls=controls)
     if person["primary"]:
         found = sam.search(dn_of(person["primary"], wanted, base), ldb.SCOPE_BASE, attrs=["primaryGroupToken"])
         sam.modify(changes(sam, dn, {"primaryGroupID": str(found[0]["primaryGroupToken"])}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lab.directory import SambaDomain
 from lab.people import PASSWORD
 from lab.slapd import Slapd
+from lab.st2auth import install
 from st2auth_ldap3 import Ldap3AuthenticationBackend
 
 
@@ -70,3 +72,9 @@ def on_samba(samba: SambaDomain, **other: Any) -> Ldap3AuthenticationBackend:
 
 def on_slapd(slapd: Slapd, **other: Any) -> Ldap3AuthenticationBackend:
     return Ldap3AuthenticationBackend(**slapd_options(slapd, **other))
+
+
+@pytest.fixture(scope="session")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built distribution and what it needs, for any interpreter."""
+    return install(tmp_path_factory.mktemp("site"))

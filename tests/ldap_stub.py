@@ -12,10 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
-
-from ldap3.protocol.rfc4511 import LDAPMessage
-from pyasn1.codec.ber import decoder
+from typing import Callable, Optional, Union
 
 AD = "1.2.840.113556.1.4.800"
 PAGED = "1.2.840.113556.1.4.319"
@@ -59,22 +56,34 @@ def control(oid: str, value: bytes) -> bytes:
     return tlv(0x30, octets(oid), octets(value))
 
 
+def parts(data: bytes) -> list[tuple[int, bytes]]:
+    """Tag and value of each element in a row."""
+    found = []
+    while data:
+        octets_of_size = data[1] & 0x7F if data[1] & 0x80 else 0
+        start = 2 + octets_of_size
+        size = int.from_bytes(data[2:start], "big") if octets_of_size else data[1]
+        found.append((data[0], data[start : start + size]))
+        data = data[start + size :]
+    return found
+
+
+KINDS = {0x60: "bind", 0x63: "search", 0x77: "extended", 0x42: "unbind"}
+
+
 class Asked:
-    """One request."""
+    """One request: its number and kind; `name` and `password` of a bind; `base` and `attributes` of a search."""
 
-    def __init__(self, decoded: Any) -> None:
-        self.number = int(decoded["messageID"])
-        self.kind = str(decoded["protocolOp"].getName())
-        self.body = decoded["protocolOp"].getComponent()
-        self.controls = {str(each["controlType"]): bytes(each["controlValue"]) for each in decoded["controls"] or []}
-
-    @property
-    def base(self) -> str:
-        return str(self.body["baseObject"])
-
-    @property
-    def attributes(self) -> list[str]:
-        return [str(each) for each in self.body["attributes"]]
+    def __init__(self, data: bytes) -> None:
+        whole = parts(parts(data)[0][1])
+        self.number = int.from_bytes(whole[0][1], "big")
+        self.kind = KINDS[whole[1][0]]
+        body = [value for _, value in parts(whole[1][1])] if self.kind in ("bind", "search") else []
+        self.name, self.password = (body[1].decode(), body[2]) if self.kind == "bind" else ("", b"")
+        self.base = body[0].decode() if self.kind == "search" else ""
+        self.attributes = [value.decode() for _, value in parts(body[7])] if self.kind == "search" else []
+        controls = [parts(value) for _, value in parts(whole[2][1])] if len(whole) > 2 else []
+        self.controls = {each[0][1].decode(): each[-1][1] for each in controls}
 
 
 class Stub:
@@ -128,10 +137,10 @@ class Stub:
                 connection = self._context.wrap_socket(connection, server_side=True)
                 self._open.append(connection)
             while data := _read(connection):
-                asked = Asked(decoder.decode(data, asn1Spec=LDAPMessage())[0])
+                asked = Asked(data)
                 for part in self._answer(asked):
                     self._send(connection, part)
-                if asked.kind == "extendedReq" and "starttls" not in self.on:
+                if asked.kind == "extended" and "starttls" not in self.on:
                     connection = self._context.wrap_socket(connection, server_side=True)
                     self._open.append(connection)
 
@@ -144,20 +153,19 @@ class Stub:
             time.sleep(self.drip_s)
 
     def _answer(self, asked: Asked) -> list[bytes]:
-        if asked.kind == "bindRequest":
+        if asked.kind == "bind":
             return self._bind(asked)
-        if asked.kind == "searchRequest":
+        if asked.kind == "search":
             self.searches.append(asked)
             return self._search(asked)
-        if asked.kind == "extendedReq":
+        if asked.kind == "extended":
             done = [message(asked.number, result(0x78, 0))]
             return self.on["starttls"](asked) if "starttls" in self.on else done
         return []
 
     def _bind(self, asked: Asked) -> list[bytes]:
-        name, password = str(asked.body["name"]), bytes(asked.body["authentication"]["simple"])
-        self.binds.append((name, password))
-        kind = "user_bind" if name == USER_DN or "alice" in name else "bind"
+        self.binds.append((asked.name, asked.password))
+        kind = "user_bind" if asked.name == USER_DN else "bind"
         if kind in self.on:
             return self.on[kind](asked)
         return [message(asked.number, result(0x61, 0))]

@@ -12,7 +12,7 @@ from ldap3.protocol.controls import build_control
 from st2auth_ldap3.channel import Channel
 from st2auth_ldap3.deadline import Deadline
 from st2auth_ldap3.errors import BindUnanswered, NotAllowed, Unavailable
-from st2auth_ldap3.link import BASE, SUBTREE, Entry, Link, Reply
+from st2auth_ldap3.link import SUBTREE, Entry, Link, Reply
 from st2auth_ldap3.resolve import Resolver
 from st2auth_ldap3.servers import Server, Servers
 from st2auth_ldap3.settings import Settings
@@ -65,8 +65,7 @@ class Reader:
 
     def _begin(self) -> None:
         """A connection that lay idle has to answer as fast as one would be opened: it may be dead."""
-        idle = time.monotonic() - self._link.used_at > JUST_USED_S
-        seconds = self._settings.connect_s if idle else self._settings.operation_s
+        seconds = self._settings.connect_s if _idle(self._link) else self._settings.operation_s
         self._link.channel.deadline = self._deadline.within(seconds, "a search")
 
 
@@ -77,8 +76,12 @@ class Directory:
         self.settings = settings
         self._trust = Trust(settings.ca_file)
         self._resolver = Resolver()
-        self._servers = Servers(settings, Names(settings), self._look)
+        self._servers = Servers(settings, Names(settings), self.look)
         self._refused: Optional[tuple[float, bytes]] = None
+
+    def servers(self, deadline: Deadline) -> list[Server]:
+        """All that are known, in the order of asking."""
+        return self._servers.candidates(deadline)
 
     def anywhere(self, work: Callable[[Server], T], deadline: Deadline, first: Optional[Server] = None) -> T:
         """`work` on the first server that can do it. Raises Unavailable, of the last one that was asked.
@@ -105,13 +108,14 @@ class Directory:
         raise failure
 
     def reading(self, server: Server, work: Callable[[Reader], T], deadline: Deadline) -> T:
-        """`work` over a service connection: an idle one if there is one, and a new one should that prove dead."""
+        """`work` over a service connection: one that is there, or a new one; also if one that lay idle proves dead."""
         link = server.take()
         if link is not None:
+            idle = _idle(link)
             try:
                 return self._use(server, link, work, deadline)
             except Unavailable:
-                if not link.broken or deadline.passed():
+                if not (idle and link.broken) or deadline.passed():
                     raise
                 server.forget_links()
         return self._use(server, self._open_service(server, deadline), work, deadline)
@@ -196,7 +200,7 @@ class Directory:
         controls = None if server.is_ad else [build_control(PASSWORD_POLICY, False, None)]
         return link.bind(name, password, controls)
 
-    def _look(self, server: Server) -> None:
+    def look(self, server: Server) -> None:
         """Raises AuthError unless the server would serve a login."""
         deadline = Deadline(self.settings.connect_s, "looking at a server")
         if self.settings.user_bind_pattern:
@@ -205,8 +209,9 @@ class Directory:
             server.give(self._open_service(server, deadline))
 
 
+def _idle(link: Link) -> bool:
+    return time.monotonic() - link.used_at > JUST_USED_S
+
+
 def _digest(password: bytes) -> bytes:
     return hashlib.sha256(password).digest()
-
-
-__all__ = ["BASE", "Directory", "Reader"]
