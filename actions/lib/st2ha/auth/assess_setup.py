@@ -57,7 +57,7 @@ def runs_as(scene: Scene) -> Iterator[Finding]:
             needed = "needs it" if config.backend == "pam" else "does not need it"
             yield scene.finding(
                 "AuthRunsAsRoot", Severity.WARNING,
-                f"st2auth runs as root (the backend {config.backend} {needed}): a hole in it is a hole in the whole node",
+                f"st2auth runs as root (the backend {config.backend} {needed}): a hole in it is a hole in the node",
                 "backend = ldap3" if config.backend == "pam" else "set User=st2 in its systemd unit", node.name,
             )  # fmt: skip
 
