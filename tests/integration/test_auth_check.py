@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from st2auth_ldap3 import Ldap3AuthenticationBackend
 
 from lab.certs import Authority
 from lab.directory import SambaDomain
 from lab.people import PASSWORD
+from st2auth_ldap3 import Ldap3AuthenticationBackend
 from tests.auth_node import AuthNode
 from tests.fix_auth import samba_options
 from tests.real import run
@@ -43,12 +43,14 @@ class Site:
         for number in (1, 2):
             self.configure(number)
 
-    def configure(self, number: int, backend: str = "ldap3", extra: str = "", **other: Any) -> None:
+    def configure(self, number: int, backend: str = "ldap3", **other: Any) -> None:
         """st2.conf of a node; the service password is in a file, as it should be."""
         given: dict[str, Any] = {"bind_password": None, "bind_password_file": str(self.tmp / "service"), **other}
         options = given if backend == "pam" else samba_options(self.samba, **given)
         text = json.dumps(options).replace("$", "$$")
-        conf = f"[auth]\nmode = standalone\nbackend = {backend}\nbackend_kwargs = {text}\n{extra}\n[rbac]\nenable = True\n"
+        conf = (
+            f"[auth]\nmode = standalone\nbackend = {backend}\nbackend_kwargs = {text}\n{extra}\n[rbac]\nenable = True\n"
+        )
         (self.tmp / f"st2-{number}.conf").write_text(conf)
 
     def config(self, **other: Any) -> dict[str, Any]:
@@ -156,7 +158,9 @@ def test_the_vip_with_a_certificate_that_ends_soon_or_has_ended_or_is_not_truste
     site.vip.close()
     site.vip = AuthNode(site.nodes[0].backend, site.authority.expired("old"))
     result = site.check()
-    assert told(result) == {"critical VipAuthDown auth/vip"} and "certificate has expired" in result["summary"] + str(result)
+    assert told(result) == {"critical VipAuthDown auth/vip"} and "certificate has expired" in result["summary"] + str(
+        result
+    )
     assert told(site.check(tls=None)) == {"critical VipAuthDown auth/vip"}
 
 

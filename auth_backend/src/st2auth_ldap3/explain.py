@@ -35,10 +35,11 @@ THURSDAY = 4  # 1 January 1970, counted from Sunday as AD does
 
 @dataclass(frozen=True)
 class Path:
-    """One group, how the user gets into it (DNs from the user's own groups to this one), and whether it counts."""
+    """One group, how the user gets into it (DNs from the user's own groups to this one), and whether StackStorm's role
+    sync is told of it."""
 
     dns: tuple[str, ...]
-    counts: bool
+    for_roles: bool
 
     @property
     def group(self) -> str:
@@ -97,7 +98,7 @@ def _explained(settings: Settings, reader: Reader, entry: Entry, username: str, 
         raise
     except AuthError as error:  # the login fails closed
         gate = str(error)
-    everything = Groups(replace(settings, optional=())).names(reader, entry, username)
+    names = Groups(settings).names(reader, entry, username)
     return Explanation(
         server=str(reader.server),
         refusal=states[0] if states else gate,
@@ -106,8 +107,8 @@ def _explained(settings: Settings, reader: Reader, entry: Entry, username: str, 
         states=tuple(states),
         notes=tuple(notes),
         rules=tuple(_rules(settings, reader, entry, username)),
-        paths=tuple(_paths(settings, reader, entry, username, everything)),
-        names=tuple(Groups(settings).names(reader, entry, username)),
+        paths=tuple(_paths(settings, reader, entry, username, names)),
+        names=tuple(names),
     )
 
 
@@ -173,9 +174,9 @@ def _allowed(hours: bytes, now: float) -> bool:
     return bool(hours[hour // 8] >> hour % 8 & 1)
 
 
-def _paths(settings: Settings, reader: Reader, entry: Entry, username: str, counting: list[str]) -> list[Path]:
+def _paths(settings: Settings, reader: Reader, entry: Entry, username: str, names: list[str]) -> list[Path]:
     """All groups with the shortest way into each, upwards from the user. Cycles end; so does a crowd of groups."""
-    counts = {parse_dn(dn) for dn in counting}
+    told = {parse_dn(dn) for dn in names}
     first = entry.texts("memberOf") + _primary(reader, entry)
     if not reader.server.is_ad:
         first += _containing(settings, reader, entry.dn, username)
@@ -187,7 +188,7 @@ def _paths(settings: Settings, reader: Reader, entry: Entry, username: str, coun
         if key in seen:
             continue
         seen.add(key)
-        found.append(Path(way, key in counts))
+        found.append(Path(way, key in told))
         group = reader.read(way[-1], ["memberOf"])
         above = reader.whole(group, "memberOf").texts("memberOf") if group else []
         if not reader.server.is_ad:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import threading
 import time
 from typing import Optional
 
 from st2ha.auth import backend as ldap
 from st2ha.auth.facts import Controller, Group
+from st2ha.auth.gate import Gate
 from st2ha.config import Host
 from st2ha.probe import Attempt, Silence, Unanswered
 from st2ha.probe import connect as reach
@@ -16,27 +16,6 @@ from st2ha.probe import connect as reach
 WRONG_PASSWORD = 49
 WAIT = 0.4
 """The share of its time that a look waits for the first service bind elsewhere."""
-
-
-class Gate:
-    """Lets one service bind be tried before the others: a wrong password must not count once for each server."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._answered = threading.Event()
-        self.refused = False
-
-    def enter(self, wait_s: float) -> bool:
-        """Whether the caller may bind. The first one may; the others wait for its answer, but not for ever."""
-        if self._lock.acquire(blocking=False):
-            return True
-        self._answered.wait(wait_s)
-        return not self.refused
-
-    def answered(self, refused: bool) -> None:
-        """The bind's answer, or that there is none."""
-        self.refused = self.refused or refused
-        self._answered.set()
 
 
 def look(settings: ldap.Settings, host: Host, gate: Gate, attempt: Attempt) -> Controller:

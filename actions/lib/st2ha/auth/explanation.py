@@ -42,7 +42,8 @@ def tell(user: str, explained: Explanation, config: Config, files: Files, with_r
         "notes": [*explained.notes, *_notes(explained, config, files, with_roles, synced)],
         "rules": [_rule(user, rule, explained) for rule in explained.rules],
         "groups": [
-            {"group": path.group, "path": way(user, path), "counts": path.counts} for path in explained.paths[:SHOWN]
+            {"group": path.group, "path": way(user, path), "for_roles": path.for_roles}
+            for path in explained.paths[:SHOWN]
         ],
         "roles": [{"role": role, "because": file} for role, file in roles.given],
     }

@@ -116,7 +116,8 @@ def _servers(parsed: Any, timeout_s: float) -> list[Host]:
 
 
 def _look_at(parsed: Any, hosts: list[Host], timeout_s: float) -> dict[str, Union[Controller, Silent]]:
-    from st2ha.auth.controllers import Gate, look
+    from st2ha.auth.controllers import look
+    from st2ha.auth.gate import Gate
 
     gate = Gate()
     found = ask_all(hosts, lambda host, attempt: look(parsed, host, gate, attempt), timeout_s)

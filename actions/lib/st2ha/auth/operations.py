@@ -75,7 +75,7 @@ def _config(settings: Auth, wanted: Optional[str]) -> tuple[str, Config]:
 
 def _no_directory(configs: Mapping[str, object]) -> str:
     words = [
-        f"{name}: {config.reason[:120]}" if isinstance(config, Unread)
+        f"{name}: {config.reason[:300]}" if isinstance(config, Unread)
         else f"{name} asks {config.backend} in mode {config.mode}"
         for name, config in configs.items() if isinstance(config, (Config, Unread))
     ]  # fmt: skip
