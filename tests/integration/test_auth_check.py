@@ -22,7 +22,14 @@ from tests.auth_node import AuthNode
 from tests.fix_auth import samba_options
 from tests.real import run
 
-FAR = '#!/bin/sh\nshift\nexec sh -c "$*"\n'
+FAR = """#!/bin/sh
+shift
+echo "$*" >>{log}
+exec sh -c "$(echo "$*" | sed 's,/far/,{far}/,g')"
+"""
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Site:
@@ -36,7 +43,8 @@ class Site:
         self.nodes = [AuthNode(backend), AuthNode(backend)]
         self.vip = AuthNode(backend, self.authority.server("vip"))
         self.ssh = tmp / "ssh"
-        self.ssh.write_text(FAR)
+        self.said = tmp / "ssh.log"
+        self.ssh.write_text(FAR.format(log=self.said, far=tmp))
         self.ssh.chmod(0o755)
         (tmp / "password").write_text(f"{PASSWORD}\n")
         (tmp / "service").write_text(f"{PASSWORD}\n")
@@ -48,9 +56,7 @@ class Site:
         given: dict[str, Any] = {"bind_password": None, "bind_password_file": str(self.tmp / "service"), **other}
         options = given if backend == "pam" else samba_options(self.samba, **given)
         text = json.dumps(options).replace("$", "$$")
-        conf = (
-            f"[auth]\nmode = standalone\nbackend = {backend}\nbackend_kwargs = {text}\n{extra}\n[rbac]\nenable = True\n"
-        )
+        conf = f"[auth]\nmode = standalone\nbackend = {backend}\nbackend_kwargs = {text}\n[rbac]\nenable = True\n"
         (self.tmp / f"st2-{number}.conf").write_text(conf)
 
     def config(self, **other: Any) -> dict[str, Any]:
@@ -103,6 +109,30 @@ def test_a_healthy_site(site: Site) -> None:
     servers = result["facts"]["directories"]
     assert [(row["server"], row["state"]) for row in servers] == [(f"{h}:636", "works") for h in site.samba.hosts]
     assert all(abs(row["skew_s"]) < 2 for row in servers)
+
+
+def test_files_of_a_far_node_are_read_there(site: Site) -> None:
+    """Its CA file and its service password are not here. No secret is on a command line, here or there."""
+    site.configure(2, cacert="/far/certs-of-ad.pem", bind_password_file="/far/service")
+    (site.tmp / "certs-of-ad.pem").write_bytes(site.samba.authority.ca_file.read_bytes())
+    nodes = site.config()["deployments"][0]["auth"]["nodes"]
+    assert told(site.check(nodes=nodes[1:])) == set()
+    said = site.said.read_text()
+    assert "cat -- /far/service" in said and "cat -- /far/certs-of-ad.pem" in said and PASSWORD not in said
+    (site.tmp / "certs-of-ad.pem").unlink()
+    result = site.check(nodes=nodes[1:])
+    assert told(result) == {"critical AuthConfigWrong auth/st2-2"} and "`cat` ended with 1" in str(result)
+
+
+def test_from_a_shell(site: Site) -> None:
+    """bin/st2ha's exit codes are those of monitoring."""
+    site.nodes[1].close()
+    (site.tmp / "ha.yaml").write_text(json.dumps(site.config()))
+    command = [str(ROOT / "bin" / "st2ha"), "--json", "--config", str(site.tmp / "ha.yaml"), "auth_check"]
+    environment = {**os.environ, "ST2HA_STATE_DIR": str(site.tmp / "state")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode, told(json.loads(done.stdout))) == (1, {"warning AuthDown auth/st2-2"})
+    assert done.stderr == "" and PASSWORD not in done.stdout
 
 
 def test_no_token_outlives_the_check(site: Site) -> None:
@@ -265,6 +295,11 @@ def test_a_node_that_cannot_be_looked_into(site: Site) -> None:
     result = site.check()
     assert told(result) == {"unknown AuthConfigUnreadable auth/st2-2"}
     assert "No such file or directory" in result["summary"] + str(result["findings"])
+    began = time.monotonic()
+    result = site.check(command="sh -c 'sleep 60'", timeout_s=2)
+    assert told(result) == {"unknown AuthConfigUnreadable auth/st2-2"} and "did not end within" in str(result)
+    assert time.monotonic() - began < 10
+    assert told(site.check(command="/nowhere/ssh {host}")) == {"unknown AuthConfigUnreadable auth/st2-2"}
 
 
 def test_the_incumbent_that_verifies_nothing(site: Site) -> None:

@@ -269,7 +269,8 @@ def test_findings(snapshot: Snapshot, expected: set[str]) -> None:
 
 
 def test_two_directories_with_a_server_in_common_tell_it_once() -> None:
-    down = {"dc1:636": silent(Silence.REFUSED), "dc2:636": GOOD, "dc3:636": GOOD}
+    down: dict[str, Union[Controller, Silent]] = {name: GOOD for name in ("dc2:636", "dc3:636")}
+    down["dc1:636"] = silent(Silence.REFUSED)
     twice = replace(HEALTHY, directories=(replace(DIRECTORY, controllers=down), replace(DIRECTORY, controllers=down)))
     assert [each.code for each in assess(twice, SETTINGS, NOW)] == ["DirectoryDown"]
 
