@@ -95,6 +95,7 @@ class Stub:
         self.searches: list[Asked] = []
         self.connections = 0
         self.drip_s = 0.0
+        self.tls_anyway = False  # also behind an answer of on["starttls"]
         self.ad = ad
         self.on = on
         self._ldaps = ldaps
@@ -110,6 +111,10 @@ class Stub:
 
     def __exit__(self, *exc_info: object) -> None:
         self._listener.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close all connections."""
         for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -140,7 +145,7 @@ class Stub:
                 asked = Asked(data)
                 for part in self._answer(asked):
                     self._send(connection, part)
-                if asked.kind == "extended" and "starttls" not in self.on:
+                if asked.kind == "extended" and ("starttls" not in self.on or self.tls_anyway):
                     connection = self._context.wrap_socket(connection, server_side=True)
                     self._open.append(connection)
 

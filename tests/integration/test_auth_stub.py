@@ -14,7 +14,8 @@ import pytest
 from lab.certs import Authority
 from lab.people import PASSWORD
 from st2auth_ldap3 import Ldap3AuthenticationBackend
-from st2auth_ldap3.errors import GroupsUnknown
+from st2auth_ldap3.deadline import Deadline
+from st2auth_ldap3.errors import GroupsUnknown, Unavailable
 from tests.ldap_stub import (
     PAGED,
     SID,
@@ -181,6 +182,33 @@ def test_starttls_agreed_to_and_then_plain_ends_before_any_password(make: Make, 
         assert stub.binds == []
 
 
+def test_an_answer_slipped_in_before_tls_is_not_read_behind_it(make: Make, pem: Path) -> None:
+    """Whoever sits in between adds "success" for the next question to the agreement, then lets TLS through."""
+
+    def agree(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x78, 0)) + message(asked.number + 1, result(0x61, 0))]
+
+    def refuse(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x61, 49, "data 52e"))]
+
+    own = {"bind_dn": None, "bind_password": None, "user_bind_pattern": "CN={username},DC=stub"}
+    with Stub(pem, ldaps=False, starttls=agree, user_bind=refuse) as stub:
+        stub.tls_anyway = True
+        assert make(stub, use_ssl=False, use_tls=True, **own).authenticate("alice", "wr0ng") is False
+        assert stub.binds == []
+
+
+def test_a_link_sends_no_bind_without_tls_name_and_password(make: Make, pem: Path) -> None:
+    """Behind all other checks: whatever a caller asks for."""
+    with Stub(pem, ldaps=False) as stub:
+        directory = make(stub, use_ssl=False, use_tls=True)._ready().directory
+        server = directory.servers(Deadline(5, "x"))[0]
+        for secure, name, password in ((False, USER_DN, b"x"), (True, "", b"x"), (True, USER_DN, b"")):
+            with pytest.raises(Unavailable):
+                directory.open(server, Deadline(5, "x"), secure=secure).bind(name, password)
+        assert stub.binds == []
+
+
 def test_without_tls_settings_a_password_still_goes_over_tls_only(make: Make, pem: Path) -> None:
     with Stub(pem, ldaps=False) as stub:
         backend = make(stub, use_ssl=False, port=389)
@@ -274,6 +302,35 @@ def test_a_users_bind_is_sent_once_to_one_server(make: Make, pem: Path, how: str
     with Stub(pem, user_bind=answers[how]) as first, Stub(pem) as second:
         assert make(first, second).authenticate("alice", "wr0ng") is False
         assert users_binds(first, second) == [b"wr0ng"]
+
+
+def test_a_connection_is_bound_anew_only_after_a_granted_bind_and_soon(
+    make: Make, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bind that is lost cannot be repeated: so it is sent only where one has just been answered."""
+
+    def bind(asked: Asked) -> list[bytes]:
+        return [message(asked.number, result(0x61, 0 if asked.password == PASSWORD.encode() else 49, "data 52e"))]
+
+    with Stub(pem, user_bind=bind) as stub:
+        backend = make(stub)
+        counts = []
+        for password in (PASSWORD, PASSWORD, "wr0ng", PASSWORD, PASSWORD):
+            assert backend.authenticate("alice", password) is (password == PASSWORD)
+            counts.append(stub.connections)
+        assert counts == [2, 2, 2, 3, 3]  # the service's, a user's, and a new one behind the refusal
+        monkeypatch.setattr("st2auth_ldap3.servers.REUSE_S", 0.0)
+        assert backend.authenticate("alice", PASSWORD) is True
+        assert stub.connections == 4
+
+
+def test_a_kept_connection_that_the_server_closed_is_not_used(make: Make, pem: Path) -> None:
+    with Stub(pem) as stub:
+        backend = make(stub)
+        for _ in range(3):
+            assert backend.authenticate("alice", PASSWORD) is True
+            stub.drop()
+            time.sleep(0.05)
 
 
 def test_all_that_comes_before_the_bind_goes_on_at_another_server(make: Make, pem: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from lab.cluster import ROOT
 from st2auth_ldap3 import Ldap3AuthenticationBackend
 from st2auth_ldap3.errors import Misconfigured
 from st2auth_ldap3.options import OPTIONS
@@ -106,6 +109,14 @@ def test_ldaps_is_the_default() -> None:
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], said: str) -> None:
     assert said in problems(**change)
+
+
+def test_the_readme_names_each_option_and_its_example_is_good() -> None:
+    readme = (ROOT / "auth_backend" / "README.md").read_text()
+    named = {word for line in readme.splitlines() if line.startswith("| ") for word in re.split("[ ,|]+", line)}
+    assert set(OPTIONS) <= named
+    (example,) = re.findall(r"backend_kwargs = (\{.*\})", readme)
+    assert parse({**json.loads(example), "cacert": None}).bind_dn
 
 
 def test_the_word_false_is_not_true() -> None:

@@ -110,12 +110,15 @@ class Ldap3AuthenticationBackend:
         server, entry, link = engine.directory.anywhere(
             lambda server: _prepare(engine, server, username, deadline, attempt), deadline
         )
+        refusal: Optional[str] = "not asked"
         try:
             refusal = engine.directory.bind_user(server, link, entry.dn, password, deadline)
         finally:
-            link.close()
+            if refusal:
+                link.close()
         if refusal:
             raise Refused(refusal)
+        server.give_users(link)
 
         def gate(server: Server) -> Optional[str]:
             attempt.server = str(server)
@@ -204,7 +207,7 @@ def _prepare(
     """All that comes before the user's bind, and can be done again on another server."""
     attempt.server = str(server)
     entry = engine.directory.reading(server, lambda r: users.find(r, engine.settings, username), deadline)
-    return server, entry, engine.directory.open(server, deadline)
+    return server, entry, engine.directory.open_for_user(server, deadline)
 
 
 __all__ = ["Ldap3AuthenticationBackend", "Misconfigured"]

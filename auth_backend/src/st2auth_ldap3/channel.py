@@ -26,6 +26,7 @@ class Channel:
         self.where = where
         self.deadline = deadline
         self.secure = False
+        self.context: Optional[ssl.SSLContext] = None
         self._tls: Optional[ssl.SSLObject] = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -41,6 +42,7 @@ class Channel:
                 self._flush()  # the alert, so that the server's log tells why, too
             raise Unavailable(f"TLS with {self.where} failed: {_tls_words(error)}") from None
         self.secure = True
+        self.context = context
 
     def send(self, data: bytes) -> None:
         """Send all of it."""

@@ -109,7 +109,7 @@ class Directory:
 
     def reading(self, server: Server, work: Callable[[Reader], T], deadline: Deadline) -> T:
         """`work` over a service connection: one that is there, or a new one; also if one that lay idle proves dead."""
-        link = server.take()
+        link = server.take(self._trust.context())
         if link is not None:
             idle = _idle(link)
             try:
@@ -135,6 +135,10 @@ class Directory:
             channel.close()
             raise
         return link
+
+    def open_for_user(self, server: Server, deadline: Deadline) -> Link:
+        """A connection for a user's bind: one that has just served another's, or a new one."""
+        return server.take_users(self._trust.context()) or self.open(server, deadline)
 
     def bind_user(self, server: Server, link: Link, name: str, password: bytes, deadline: Deadline) -> Optional[str]:
         """Bind as the user, once: why it is refused, None if it is granted. Raises BindUnanswered."""

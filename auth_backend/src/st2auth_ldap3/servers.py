@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 import time
 from typing import Callable, Optional
@@ -21,6 +22,8 @@ LOG = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 IDLE_S, IDLE_LINKS = 30.0, 8
 """How long an unused connection is trusted (firewalls forget silently), and how many are kept for each server."""
+REUSE_S = 5.0
+"""The same for a connection on which a user has signed in: a bind that is lost on it cannot be sent again."""
 
 
 class Server:
@@ -35,6 +38,7 @@ class Server:
         self.is_ad: Optional[bool] = None
         self.root = ""
         self._idle: list[Link] = []
+        self._idle_users: list[Link] = []
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -58,25 +62,43 @@ class Server:
         self.failures = 0
         self.closed_until = 0.0
 
-    def take(self) -> Optional[Link]:
-        """An idle connection that is fit to be used, if there is one."""
-        while self._idle:
-            link = self._idle.pop()
-            if time.monotonic() - link.used_at < IDLE_S and link.channel.is_quiet():
-                return link
-            link.close()
-        return None
+    def take(self, context: ssl.SSLContext) -> Optional[Link]:
+        """An idle service connection that is fit to be used, if there is one; verified by this very context."""
+        return _fit(self._idle, IDLE_S, context)
+
+    def take_users(self, context: ssl.SSLContext) -> Optional[Link]:
+        """A connection on which another user has just signed in, to bind anew: that saves the handshake."""
+        return _fit(self._idle_users, REUSE_S, context)
 
     def give(self, link: Link) -> None:
-        """Keep a connection for the next login, unless it failed or there are enough."""
-        if link.broken or len(self._idle) >= IDLE_LINKS:
-            link.close()
-        else:
-            self._idle.append(link)
+        """Keep a service connection for the next login, unless it failed or there are enough."""
+        _keep(self._idle, link)
+
+    def give_users(self, link: Link) -> None:
+        """Keep a connection on which a bind was granted. (Servers may close one on which it was not.)"""
+        _keep(self._idle_users, link)
 
     def forget_links(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        for links in (self._idle, self._idle_users):
+            while links:
+                links.pop().close()
+
+
+def _fit(links: list[Link], trusted_s: float, context: ssl.SSLContext) -> Optional[Link]:
+    while links:
+        link = links.pop()
+        trusted = link.channel.context in (None, context)  # an authority that was taken away ends what it vouched for
+        if trusted and time.monotonic() - link.used_at < trusted_s and link.channel.is_quiet():
+            return link
+        link.close()
+    return None
+
+
+def _keep(links: list[Link], link: Link) -> None:
+    if link.broken or len(links) >= IDLE_LINKS:
+        link.close()
+    else:
+        links.append(link)
 
 
 class Servers:
