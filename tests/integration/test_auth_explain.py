@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.directory import SambaDomain
+from lab.directory import SYSTEM_PYTHON, SambaDomain
 from lab.people import ODD_NAMES, PASSWORD, PEOPLE, STATES, person
 from lab.slapd import Slapd
 from st2auth_ldap3 import Ldap3AuthenticationBackend, explain
@@ -72,6 +74,68 @@ def test_a_locked_account(samba: SambaDomain) -> None:
         backend.authenticate("counted", "wr0ng-horse")
     explained = explain.explain(settings, "counted", Deadline(10, "a test"), 1.8e9)
     assert (explained.refusal, explained.decided_by) == ("account locked (775)", "account")
+
+
+PUT = """
+import sys, ldb
+from samba.auth import system_session
+from samba.param import LoadParm
+from samba.samdb import SamDB
+lp = LoadParm()
+lp.load(sys.argv[1])
+sam = SamDB(lp=lp, session_info=system_session(lp))
+message = ldb.Message(ldb.Dn(sam, sys.argv[2]))
+value = bytes.fromhex(sys.argv[4])
+message[sys.argv[3]] = ldb.MessageElement([value] if value else [], ldb.FLAG_MOD_REPLACE, sys.argv[3])
+sam.modify(message)
+"""
+
+
+def put(samba: SambaDomain, name: str, value: bytes) -> None:
+    """An attribute of Ivan's on the first controller; none takes it away."""
+    conf = samba.controllers[0].server.directory / "etc" / "smb.conf"
+    command = [SYSTEM_PYTHON, "-c", PUT, str(conf), f"CN=Ivan Both,OU=Staff,{samba.base}", name, value.hex()]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def hours(at: float, only: bool) -> bytes:
+    """This hour of the week only, or all but this one: a bit an hour in UTC, from Sunday on."""
+    then = time.gmtime(at)
+    number = (then.tm_wday + 1) % 7 * 24 + then.tm_hour
+    bits = 1 << number if only else ((1 << 168) - 1) ^ (1 << number)
+    return bits.to_bytes(21, "little")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "gets_in"),
+    [
+        ("logonHours", "only now", True),
+        ("logonHours", "not now", False),
+        ("userWorkstations", "DC1", True),
+        ("userWorkstations", "ELSEWHERE,dc1", True),
+        ("userWorkstations", "dc1.ad.lab.test", False),
+        ("userWorkstations", "DC10,ELSEWHERE", False),
+        ("accountExpires", "9223372036854775807", True),
+        ("accountExpires", "200000000000000000", True),  # in the year 2234
+        ("accountExpires", "116444736000000001", False),  # just after 1970 began
+    ],
+)
+def test_attributes_mean_here_what_they_mean_to_a_controller(
+    samba: SambaDomain, caplog: pytest.LogCaptureFixture, attribute: str, value: str, gets_in: bool
+) -> None:
+    caplog.set_level(logging.INFO, "st2auth_ldap3.backend")
+    if time.time() % 3600 > 3590:
+        time.sleep(11)  # the hour must not end between the two
+    now = time.time()
+    put(samba, attribute, hours(now, value == "only now") if attribute == "logonHours" else value.encode())
+    try:
+        options = samba_options(samba, host=samba.hosts[0])
+        explained = explain.explain(parse(options), "ivan", Deadline(10, "a test"), now)
+        assert Ldap3AuthenticationBackend(**options).authenticate("ivan", PASSWORD) is gets_in
+        assert (explained.refusal is None) is gets_in
+        assert gets_in or said(caplog) == f"refused: {explained.refusal}"
+    finally:
+        put(samba, attribute, b"0" if attribute == "accountExpires" else b"")
 
 
 def test_without_a_service_account_nobody_can_tell(samba: SambaDomain) -> None:

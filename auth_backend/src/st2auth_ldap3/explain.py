@@ -30,6 +30,7 @@ DISABLED, LOCKED, NEVER_EXPIRES, EXPIRED = 0x2, 0x10, 0x10000, 0x800000
 NEVER = (0, 0x7FFFFFFFFFFFFFFF)
 EPOCH_1601_S, TICKS = 11_644_473_600, 10_000_000
 HOURS_A_WEEK, MOST_GROUPS = 168, 500
+NETBIOS_LENGTH = 15
 THURSDAY = 4  # 1 January 1970, counted from Sunday as AD does
 
 
@@ -90,7 +91,8 @@ def explain(settings: Settings, username: str, deadline: Deadline, now: float) -
 
 
 def _explained(settings: Settings, reader: Reader, entry: Entry, username: str, now: float) -> Explanation:
-    states, notes = account_states(entry, now)
+    root = reader.read("", ["dnsHostName"]) if reader.server.is_ad else None
+    states, notes = account_states(entry, now, (root and root.text("dnsHostName")) or "")
     gate: Optional[str]
     try:
         gate = Groups(settings).refusal(reader, entry, username)
@@ -129,17 +131,20 @@ def _rules(settings: Settings, reader: Reader, entry: Entry, username: str) -> l
     return rules
 
 
-def account_states(entry: Entry, now: float) -> tuple[list[str], list[str]]:
-    """Reasons for a refusal in AD's order, as the audit line has them; and what else is worth knowing."""
+def account_states(entry: Entry, now: float, controller: str = "") -> tuple[list[str], list[str]]:
+    """Reasons for a refusal in AD's order, as the audit line has them; and what else is worth knowing.
+
+    AD takes the `controller` (its DNS name) for the workstation from which an LDAP client signs in.
+    """
     flags, computed = (_number(entry, name) for name in ("userAccountControl", "msDS-User-Account-Control-Computed"))
     hours = next(iter(entry.values.get("logonhours", [])), b"")
-    workstations = entry.text("userWorkstations")
+    workstations, netbios = entry.text("userWorkstations"), controller.partition(".")[0].upper()[:NETBIOS_LENGTH]
     found = {
         "775": bool(computed & LOCKED),
         "533": bool(flags & DISABLED),
         "701": _passed(_number(entry, "accountExpires"), now),
         "530": len(hours) * 8 == HOURS_A_WEEK and not _allowed(hours, now),
-        "531": bool(workstations),
+        "531": bool(workstations) and netbios not in (workstations or "").upper().replace(" ", "").split(","),
         "773": "pwdlastset" in entry.values and _number(entry, "pwdLastSet") == 0 and not flags & NEVER_EXPIRES,
     }
     found["532"] = bool(computed & EXPIRED) and not found["773"]
@@ -150,7 +155,7 @@ def account_states(entry: Entry, now: float) -> tuple[list[str], list[str]]:
         states.append("account disabled")
     if (entry.text("pwdReset") or "").lower() == "true":
         states.append("must change its password")
-    notes = [f"may sign in from {workstations} only: a bind from elsewhere is refused"] if workstations else []
+    notes = [f"may sign in at {workstations} only; over LDAP that is the domain controller's name"] * bool(workstations)
     if 0 < len(hours) * 8 == HOURS_A_WEEK and hours != b"\xff" * 21:
         notes.append("may not sign in at every hour of the week")
     return states, notes
