@@ -127,12 +127,24 @@ def test_files_of_a_far_node_are_read_there(site: Site) -> None:
 def test_from_a_shell(site: Site) -> None:
     """bin/st2ha's exit codes are those of monitoring."""
     site.nodes[1].close()
+    site.samba.server(0).kill()
     (site.tmp / "ha.yaml").write_text(json.dumps(site.config()))
-    command = [str(ROOT / "bin" / "st2ha"), "--json", "--config", str(site.tmp / "ha.yaml"), "auth_check"]
+    base = [str(ROOT / "bin" / "st2ha"), "--json", "--config", str(site.tmp / "ha.yaml")]
     environment = {**os.environ, "ST2HA_STATE_DIR": str(site.tmp / "state")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    assert (done.returncode, told(json.loads(done.stdout))) == (1, {"warning AuthDown auth/st2-2"})
-    assert done.stderr == "" and PASSWORD not in done.stdout
+    for words, code, summary in (
+        ("auth_check", 1, "WARNING Sign-in: AuthDown, "),
+        ("auth_explain alice", 0, "OK Sign-in: alice may sign in with the right password"),
+        ("auth_explain frank", 1, "WARNING Sign-in: SignInRefused, "),
+    ):
+        done = subprocess.run(
+            [*base, *words.split()], capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+        assert (done.returncode, done.stderr) == (code, ""), words
+        assert json.loads(done.stdout)["summary"].startswith(summary) and PASSWORD not in done.stdout
+    done = subprocess.run(
+        [*base, "auth_explain", "user="], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 64 and done.stderr.startswith("st2ha: parameter `user` is '': give the name as the user")
 
 
 def test_no_token_outlives_the_check(site: Site) -> None:

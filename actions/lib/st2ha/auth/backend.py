@@ -6,6 +6,7 @@ does. It needs ldap3, which other layers do not: import this module only where a
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -33,6 +34,9 @@ except ImportError as error:
     raise HaError(
         f"the library {error.name!r} is missing: run `st2 pack install` again, which installs requirements.txt"
     ) from None
+
+logging.getLogger("st2auth_ldap3").addHandler(logging.NullHandler())
+"""What it has to say is in our findings; else Python prints it to stderr, which st2web titles "error"."""
 
 __all__ = [
     "AuthError", "Channel", "Deadline", "Directory", "Groups", "Link", "Misconfigured", "Names", "NotAllowed",
