@@ -21,7 +21,7 @@ STALL_MS = 250
 
 @pytest.fixture
 def harness(samba: SambaDomain, distribution: Path, tmp_path: Path) -> Iterator[Harness]:
-    options = samba_options(samba, connect_timeout=2, denied_group_dns=["CN=contractors"])
+    options = samba_options(samba, denied_group_dns=["CN=contractors"])
     with Harness(distribution, options, tmp_path / "harness.log") as running:
         yield running
     log = running.log.read_text()
@@ -48,7 +48,7 @@ def test_50_logins_at_once_with_one_silent_controller(harness: Harness, samba: S
         answers = list(pool.map(lambda name: harness.login(name, PASSWORD)[0], names))
     elapsed_s = time.monotonic() - started
     assert answers == [201] * 50
-    assert 2 < elapsed_s < 8
+    assert 3 < elapsed_s < 10
     assert harness.stall_ms() < STALL_MS
     started = time.monotonic()
     assert harness.login("alice", PASSWORD)[0] == 201
@@ -69,6 +69,6 @@ def test_no_directory_is_a_no(harness: Harness, samba: SambaDomain) -> None:
     samba.server(1).kill()
     started = time.monotonic()
     assert harness.login("alice", PASSWORD)[0] == 401
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5
     samba.restore()
     assert harness.login("alice", PASSWORD)[0] == 201

@@ -109,6 +109,10 @@ class Directory:
 
     def reading(self, server: Server, work: Callable[[Reader], T], deadline: Deadline) -> T:
         """`work` over a service connection: one that is there, or a new one; also if one that lay idle proves dead."""
+        with server.reading(deadline):
+            return self._reading(server, work, deadline)
+
+    def _reading(self, server: Server, work: Callable[[Reader], T], deadline: Deadline) -> T:
         link = server.take(self._trust.context())
         if link is not None:
             idle = _idle(link)

@@ -6,15 +6,17 @@ works, a thread looks whether it is back, so that no login waits for that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from typing import Callable, Optional
 
 from st2auth_ldap3.deadline import Deadline
-from st2auth_ldap3.errors import AuthError, Unavailable
+from st2auth_ldap3.errors import AuthError, NotAllowed, OutOfTime, Unavailable
 from st2auth_ldap3.link import Link
 from st2auth_ldap3.settings import Settings
 
@@ -39,6 +41,7 @@ class Server:
         self.root = ""
         self._idle: list[Link] = []
         self._idle_users: list[Link] = []
+        self._readers = threading.BoundedSemaphore(IDLE_LINKS)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -61,6 +64,27 @@ class Server:
     def worked(self) -> None:
         self.failures = 0
         self.closed_until = 0.0
+
+    @contextlib.contextmanager
+    def reading(self, deadline: Deadline) -> Iterator[None]:
+        """Few at once: 50 logins share 8 service connections rather than shake hands 50 times.
+
+        Raises Unavailable where the server failed in the meantime: nobody stands in line to find out again.
+        """
+        failures = self.failures
+        if not self._readers.acquire(timeout=deadline.left_s()):
+            raise OutOfTime(f"no answer from {self}: all its connections are in use")
+        try:
+            if self.failures > failures:
+                raise Unavailable(f"{self} has just failed for another login")
+            yield
+        except NotAllowed:
+            raise
+        except Unavailable:
+            self.failed()  # before the next one in line gets its turn
+            raise
+        finally:
+            self._readers.release()
 
     def take(self, context: ssl.SSLContext) -> Optional[Link]:
         """An idle service connection that is fit to be used, if there is one; verified by this very context."""
