@@ -201,7 +201,8 @@ class Section:
 
                 close = difflib.get_close_matches(str(name), names, 1)
                 hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
-                raise BadInput(f"{self.at(str(name))} is not a setting: {hint}")
+                one_line = " ".join(str(name).split())  # a name may hold a line end, a message may not
+                raise BadInput(f"{self.at(one_line)} is not a setting: {hint}")
 
     def optional_text(self, name: str) -> Optional[str]:
         value = self.values.get(name)
