@@ -17,9 +17,10 @@ import pytest
 from lab.certs import Authority
 from lab.directory import SambaDomain
 from lab.people import PASSWORD
+from lab.slapd import Slapd
 from st2auth_ldap3 import Ldap3AuthenticationBackend
 from tests.auth_node import AuthNode
-from tests.fix_auth import samba_options
+from tests.fix_auth import samba_options, slapd_options
 from tests.real import run
 
 FAR = """#!/bin/sh
@@ -251,6 +252,35 @@ def test_a_single_controller_is_told(site: Site) -> None:
     for number in (1, 2):
         site.configure(number, host=site.samba.hosts[0])
     assert told(site.check()) == {f"warning OneDirectoryLeft auth/{site.samba.hosts[0]}:636"}
+
+
+def test_starttls_and_no_service_account(site: Site) -> None:
+    for number in (1, 2):
+        site.configure(number, use_ssl=False, use_tls=True, port=389)
+    servers = {f"auth/{host}:389" for host in site.samba.hosts}
+    assert told(site.check()) == set()
+    found = told(site.check(limits={"tls_days": 40}))
+    assert found == {"warning TlsExpiring auth/vip", *(f"warning TlsExpiring {server}" for server in servers)}
+    for number in (1, 2):
+        site.configure(number, bind_dn=None, bind_password_file=None, user_bind_pattern="{username}@ad.lab.test")
+    result = site.check()
+    assert told(result) == set() and "2 directory servers work" in result["summary"]
+
+
+def test_openldap(site: Site, slapd: Slapd) -> None:
+    """It does not tell its clock."""
+    for options, expected in (
+        (slapd_options(slapd), set()),
+        (slapd_options(slapd, group_dns=["cn=st2users", "cn=gone"]), {"critical GroupMissing"}),
+        (slapd_options(slapd, base_ou="dc=elsewhere"), {"critical DirectoryUnreadable", "critical NoDirectory"}),
+    ):
+        for number in (1, 2):
+            conf = f"[auth]\nbackend = ldap3\nbackend_kwargs = {json.dumps(options)}\n"
+            (site.tmp / f"st2-{number}.conf").write_text(conf)
+        result = site.check()
+        found = {each.rpartition(" ")[0] for each in told(result)} - {"warning OneDirectoryLeft"}
+        assert found == expected
+        assert result["facts"]["directories"][0]["skew_s"] is None
 
 
 def test_certificates_of_the_controllers_are_verified(site: Site) -> None:

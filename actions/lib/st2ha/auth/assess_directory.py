@@ -78,7 +78,7 @@ def service_account(scene: Scene) -> Iterator[Finding]:
         elif answer.unread:
             yield scene.finding(
                 "DirectoryUnreadable", Severity.CRITICAL, f"lets bind_dn in but not read: {answer.unread[:200]}",
-                "give the service account the right to read base_ou and the groups", name,
+                "correct base_ou, or give the service account the right to read it", name,
             )  # fmt: skip
 
 
