@@ -23,10 +23,11 @@ from typing import IO
 
 from lab import people
 from lab.certs import Authority
-from lab.cluster import ROOT, dispose
+from lab.cluster import ROOT
 from lab.errors import LabError
 from lab.ports import state_dir
 from lab.process import Server
+from lab.state import dispose
 from lab.wait import wait_for
 
 REALM, DOMAIN = "AD.LAB.TEST", "ADLAB"

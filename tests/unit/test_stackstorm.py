@@ -84,7 +84,8 @@ PROD = Deployment("prod", Mongodb((), "rs0"))
 def test_a_deployment_without_layers_is_bad_input() -> None:
     with pytest.raises(BadInput) as caught:
         check(Deployment("empty"))
-    assert str(caught.value) == "deployment 'empty' has no layer to check: add one of mongodb, mysql, rabbitmq to it"
+    layers = "mongodb, mysql, rabbitmq, auth"
+    assert str(caught.value) == f"deployment 'empty' has no layer to check: add one of {layers} to it"
 
 
 def test_a_layer_that_cannot_be_checked_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

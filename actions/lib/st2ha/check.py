@@ -12,7 +12,7 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = ("mongodb", "mysql", "rabbitmq")
+LAYERS = ("mongodb", "mysql", "rabbitmq", "auth")
 """Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PATIENCE, SPARE_S = 3.0, 5.0
 """A layer asks once or twice, each time within its time-out; so many of them and some seconds more it is waited for."""

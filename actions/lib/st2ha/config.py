@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from st2ha.errors import BadInput
 
 if TYPE_CHECKING:
+    from st2ha.auth.settings import Auth
     from st2ha.mysql.settings import Mysql
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm
@@ -80,6 +81,7 @@ class Deployment:
     rabbitmq: Optional[Rabbitmq] = None
     stackstorm: Optional[Stackstorm] = None
     sensors: Optional[Sensors] = None
+    auth: Optional[Auth] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -100,6 +102,7 @@ PARSERS = {
     "rabbitmq": "st2ha.rabbitmq.settings",
     "stackstorm": "st2ha.platform.settings",
     "sensors": "st2ha.partition.settings",
+    "auth": "st2ha.auth.settings",
 }
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 
@@ -204,7 +207,8 @@ class Section:
 
                 close = difflib.get_close_matches(str(name), names, 1)
                 hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
-                raise BadInput(f"{self.at(str(name))} is not a setting: {hint}")
+                one_line = " ".join(str(name).split())  # a name may hold a line end, a message may not
+                raise BadInput(f"{self.at(one_line)} is not a setting: {hint}")
 
     def optional_text(self, name: str) -> Optional[str]:
         value = self.values.get(name)

@@ -23,3 +23,31 @@ class StepFailed(HaError):
 
 class DeadlineExceeded(HaError):
     """A wait ended without what it waited for; the message says what that was."""
+
+
+class HostError(HaError):
+    """A command on a node did not do what it was run for. Each subclass is one kind of failure."""
+
+
+class NotStarted(HostError):
+    """There is no such program here, or it may not be run."""
+
+
+class HostUnreachable(HostError):
+    """The remote shell did not get to the node, or was not let in."""
+
+
+class CommandFailed(HostError):
+    """It ended with another code than 0: `code`."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class TooMuchOutput(HostError):
+    """It wrote more than was allowed, and was killed."""
+
+
+class CommandTimedOut(HostError):
+    """It did not end before its deadline, and was killed with all that it had started."""
