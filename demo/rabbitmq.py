@@ -10,7 +10,7 @@ from lab.publisher import Publisher
 from lab.rabbitmq import RabbitCluster
 from lab.wait import wait_for
 
-QUEUE = "st2.demo"
+QUEUE = "demo.work"
 
 
 class RabbitmqActs:

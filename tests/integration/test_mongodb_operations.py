@@ -260,11 +260,12 @@ def test_a_switchover_beside_an_arbiter(arbiter_set: MongoCluster) -> None:
 
 KILLED = """
 import json, os, signal, sys
+from st2ha import change
 from st2ha.config import select
 from st2ha.mongodb import changes
 
 config, target, last = json.load(sys.stdin)
-execute = changes.execute
+execute = change.execute
 
 def dying(plan, verbs, deadline_s):
     done = []
@@ -276,7 +277,7 @@ def dying(plan, verbs, deadline_s):
         return ""
     return execute(plan, dict.fromkeys(verbs, run), deadline_s)
 
-changes.execute = dying
+change.execute = dying
 changes.switchover(select(config), target)
 """
 

@@ -69,10 +69,10 @@ class Acting:
             now = self._look()
             if now.content is None:
                 return "the queues cannot be read"
-            led = [
-                q for q in now.content.queues if q.leader == step.target and q.kind != "classic" and len(q.members) > 1
-            ]
-            return f"it leads {count(len(led), 'quorum queue')}" if led else None
+            others = now.sides[0] - {step.target}
+            replicated = [q for q in now.content.queues if q.kind != "classic" and len(q.members) > 1]
+            waiting = [q for q in replicated if q.leader not in others]
+            return f"{count(len(waiting), 'quorum queue')} have no leader elsewhere yet" if waiting else None
 
         return self._patiently(step, left, MOVE_S, "its leaders to move away")
 
