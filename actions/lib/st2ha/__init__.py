@@ -1,3 +1,3 @@
 """The library of the `ha` pack: every check, decision and change is made here, once."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
