@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from st2ha.errors import BadInput
@@ -87,14 +87,16 @@ class Deployment:
         settings: Mongodb = self.require("mongodb")
         return settings
 
-    def require(self, layer: str) -> Any:
-        """The settings of a layer, or BadInput if this deployment has none."""
+    def require(self, layer: str, timeout_s: Optional[float] = None) -> Any:
+        """The settings of a layer, with the timeout of this run if one is given; BadInput if there is no such layer."""
         settings = getattr(self, layer)
         if settings is None:
             raise BadInput(
                 f"deployment {self.name!r} has no layer `{layer}`: add it under deployments in the pack's configuration"
             )
-        return settings
+        if timeout_s in (None, 0):
+            return settings
+        return replace(settings, timeout_s=number_in("parameter `timeout_s`", timeout_s, 0.05, 600))
 
 
 PARSERS = {

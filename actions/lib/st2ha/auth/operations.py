@@ -13,7 +13,7 @@ from st2ha.auth.facts import Config, Unread
 from st2ha.auth.gather import gather, read_configs
 from st2ha.auth.rbac import Files, read_files
 from st2ha.auth.settings import Auth
-from st2ha.config import MASKED, Deployment, number_in
+from st2ha.config import MASKED, Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Report
 
@@ -22,10 +22,8 @@ TITLE = "Sign-in"
 
 def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> Auth:
     """The deployment's layer, with the timeout of this run if one is given."""
-    settings: Auth = deployment.require("auth")
-    if timeout_s in (None, 0):
-        return settings
-    return replace(settings, timeout_s=number_in("parameter `timeout_s`", timeout_s, 0.05, 600))
+    settings: Auth = deployment.require("auth", timeout_s)
+    return settings
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any, Optional
 
-from st2ha.config import Deployment, Mongodb, number_in
+from st2ha.config import Deployment, Mongodb
 from st2ha.errors import HaError
 from st2ha.mongodb.assess import assess, healthy_words
 from st2ha.mongodb.facts import Snapshot
@@ -18,10 +17,8 @@ SECOND_LOOK_S = 1.0
 
 def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> Mongodb:
     """The deployment's MongoDB layer, with the timeout of this run if one is given."""
-    settings = deployment.require_mongodb()
-    if timeout_s in (None, 0):
-        return settings
-    return replace(settings, timeout_s=number_in("parameter `timeout_s`", timeout_s, 0.05, 600))
+    settings: Mongodb = deployment.require("mongodb", timeout_s)
+    return settings
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: bool = False) -> Report:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Callable, Optional
@@ -29,7 +27,7 @@ from st2ha.mongodb.assess import assess
 from st2ha.mongodb.facts import Snapshot, is_writable
 from st2ha.mongodb.gather import gather
 from st2ha.observer import Tell, serve
-from st2ha.tempo import Tempo
+from st2ha.rounds import Look, Rounds, told, weights
 
 HEARTBEAT_MS = 5_000
 CLAIM_TIMEOUT_S = 1.0
@@ -49,51 +47,36 @@ def watch(config: Mapping[str, Any], deployment: str, tell: Tell) -> None:
     Watch(settings, tell).run()
 
 
-class Watch:
+class Watch(Rounds[Snapshot]):
     """One replica set being watched."""
 
     def __init__(self, settings: Callable[[], Mongodb], tell: Tell) -> None:
-        self._settings, self._tell = settings, tell
-        self._news = threading.Event()
+        super().__init__(tell)
+        self._settings = settings
         self._claims: queue.Queue[Host] = queue.Queue()
         self._monitors: list[driver.Client] = []
-        self._past: deque[Snapshot] = deque(maxlen=8)
-        self._tempo = Tempo()
 
     def run(self) -> None:
-        """Look, tell, wait; never returns."""
+        """See Rounds.run."""
         threading.Thread(target=self._confirm_claims, daemon=True).start()
-        while True:
-            self._news.clear()
-            look, seen, has_primary = self._look()
-            self._tell(look)
-            self._news.wait(self._tempo.pause(seen, has_primary, time.monotonic()))
+        super().run()
 
     def heard(self, host: Host, role: Optional[str]) -> None:
         """A member's role is another than before; None: its monitor has lost it. Called in the monitors' threads."""
         if role == "primary":
             self._claims.put(host)
-        self._news.set()
+        self.news.set()
 
-    def _look(self) -> tuple[dict[str, Any], object, bool]:
-        """One look, what of it counts as a change, and whether there is a primary."""
-        try:
-            settings = self._settings()
-            self._listen(settings)
-            snapshot = gather(settings)
-        except HaError as error:
-            return {"at": time.time(), "blind": str(error)}, str(error), True
-        earlier = next((past for past in reversed(self._past) if snapshot.at - past.at >= 1), None)
-        self._past.append(snapshot)
+    def look(self) -> Look:
+        """See Rounds.look; it is settled once there is a primary."""
+        settings = self._settings()
+        self._listen(settings)
+        snapshot = gather(settings)
+        earlier = self.remember(snapshot)
         findings = assess(snapshot, settings.limits, snapshot.at, earlier, dict(settings.reviewed_rollbacks))
-        look = {
-            "at": snapshot.at,
-            "findings": [finding.as_dict() for finding in findings],
-            "confirm_s": CONFIRM_S,
-            "roles": roles(snapshot),
-        }
-        seen = ({(finding.key, finding.severity) for finding in findings}, snapshot.primary and snapshot.primary.name)
-        return look, seen, snapshot.primary is not None
+        primary = snapshot.primary
+        seen = weights(findings), primary and primary.name
+        return Look(told(snapshot, findings, CONFIRM_S, roles(snapshot)), seen, primary is not None)
 
     def _listen(self, settings: Mongodb) -> None:
         """Start the monitors; again at the next look if the driver refuses the settings."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from st2ha.change import change
@@ -26,10 +25,8 @@ EXAMPLE = "db2:3306"
 
 def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> Mysql:
     """The deployment's MySQL layer, with the timeout of this run if one is given."""
-    settings: Mysql = deployment.require("mysql")
-    if timeout_s in (None, 0):
-        return settings
-    return replace(settings, timeout_s=number_in("parameter `timeout_s`", timeout_s, 0.05, 600))
+    settings: Mysql = deployment.require("mysql", timeout_s)
+    return settings
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: bool = False) -> Report:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -21,7 +20,7 @@ from st2ha.mysql.facts import Snapshot
 from st2ha.mysql.gather import gather
 from st2ha.mysql.settings import Mysql
 from st2ha.observer import Tell, serve
-from st2ha.tempo import Tempo
+from st2ha.rounds import Look, Rounds, told, weights
 
 BEAT_S = 0.5
 LATE_S = 1.0
@@ -43,48 +42,28 @@ def watch(config: Mapping[str, Any], deployment: str, tell: Tell) -> None:
     Watch(settings, tell).run()
 
 
-class Watch:
+class Watch(Rounds[Snapshot]):
     """One deployment's servers being watched."""
 
     def __init__(self, settings: Callable[[], Mysql], tell: Tell) -> None:
-        self._settings, self._tell = settings, tell
-        self._news = threading.Event()
+        super().__init__(tell)
+        self._settings = settings
         self._pulses: dict[Host, Pulse] = {}
-        self._past: deque[Snapshot] = deque(maxlen=8)
-        self._tempo = Tempo()
 
-    def run(self) -> None:
-        """Look, tell, wait; never returns."""
-        while True:
-            self._news.clear()
-            look, seen, has_primary = self._look()
-            self._tell(look)
-            self._news.wait(self._tempo.pause(seen, has_primary, time.monotonic()))
-
-    def _look(self) -> tuple[dict[str, Any], object, bool]:
-        """One look, what of it counts as a change, and whether there is a primary."""
-        try:
-            settings = self._settings()
-            self._listen(settings)
-            snapshot = gather(settings)
-        except HaError as error:
-            return {"at": time.time(), "blind": str(error)}, str(error), True
-        earlier = next((past for past in reversed(self._past) if snapshot.at - past.at >= 1), None)
-        self._past.append(snapshot)
-        findings = assess(snapshot, settings, snapshot.at, earlier)
-        look = {
-            "at": snapshot.at,
-            "findings": [finding.as_dict() for finding in findings],
-            "confirm_s": CONFIRM_S,
-            "roles": roles(snapshot),
-        }
-        seen = ({(finding.key, finding.severity) for finding in findings}, snapshot.primary and snapshot.primary.name)
-        return look, seen, snapshot.primary is not None
+    def look(self) -> Look:
+        """See Rounds.look; it is settled once there is a primary."""
+        settings = self._settings()
+        self._listen(settings)
+        snapshot = gather(settings)
+        findings = assess(snapshot, settings, snapshot.at, self.remember(snapshot))
+        primary = snapshot.primary
+        seen = weights(findings), primary and primary.name
+        return Look(told(snapshot, findings, CONFIRM_S, roles(snapshot)), seen, primary is not None)
 
     def _listen(self, settings: Mysql) -> None:
         for host in settings.hosts:
             if host not in self._pulses:
-                self._pulses[host] = Pulse(self._settings, host, self._news.set)
+                self._pulses[host] = Pulse(self._settings, host, self.news.set)
 
 
 def roles(snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -28,10 +28,8 @@ CHANGE_TIMEOUT_S = 10.0
 
 def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> Rabbitmq:
     """The deployment's RabbitMQ layer, with the timeout of this run if one is given."""
-    settings: Rabbitmq = deployment.require("rabbitmq")
-    if timeout_s in (None, 0):
-        return settings
-    return replace(settings, timeout_s=number_in("parameter `timeout_s`", timeout_s, 0.05, 600))
+    settings: Rabbitmq = deployment.require("rabbitmq", timeout_s)
+    return settings
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: bool = False) -> Report:

@@ -8,7 +8,6 @@ never a fact; the full look reads queues, too, and comes every 15 s and soon aft
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Callable
@@ -22,7 +21,7 @@ from st2ha.rabbitmq.client import Api, ApiError
 from st2ha.rabbitmq.facts import Snapshot
 from st2ha.rabbitmq.gather import gather
 from st2ha.rabbitmq.settings import Rabbitmq
-from st2ha.tempo import Tempo
+from st2ha.rounds import Look, Rounds, told, weights
 
 PULSE_S = 0.5
 PULSE_TIMEOUT_S = 1.0
@@ -45,29 +44,31 @@ def watch(config: Mapping[str, Any], deployment: str, tell: Tell) -> None:
     Watch(settings, tell).run()
 
 
-class Watch:
+class Watch(Rounds[Snapshot]):
     """One cluster being watched."""
 
     def __init__(self, settings: Callable[[], Rabbitmq], tell: Tell) -> None:
-        self._settings, self._tell = settings, tell
-        self._past: deque[Snapshot] = deque(maxlen=8)
+        super().__init__(tell)
+        self._settings = settings
         self._known: dict[Host, str] = {}
-        self._tempo = Tempo()
+        self._answers: object = None
 
-    def run(self) -> None:
-        """Look, tell, wait; never returns."""
-        while True:
-            pulse = self._pulse()
-            look, seen = self._look()
-            self._tell(look)
-            self._wait(pulse, self._tempo.pause(seen, True, time.monotonic()))
+    def look(self) -> Look:
+        """See Rounds.look."""
+        self._answers = self._pulse()
+        settings = self._settings()
+        snapshot = gather(settings, self._known)
+        names = {host: snapshot.name_of(host) for host in snapshot.answers}
+        self._known.update({host: name for host, name in names.items() if name != str(host)})
+        findings = assess(snapshot, settings, snapshot.at, self.remember(snapshot))
+        return Look(told(snapshot, findings, CONFIRM_S, []), weights(findings))
 
-    def _wait(self, pulse: object, pause_s: float) -> None:
+    def wait(self, pause_s: float) -> None:
         """Until the time is over, or a node answers otherwise than at the look before."""
         until = time.monotonic() + pause_s
         while (left_s := until - time.monotonic()) > 0:
             time.sleep(min(PULSE_S, left_s))
-            if left_s > PULSE_S and self._pulse() != pulse:
+            if left_s > PULSE_S and self._pulse() != self._answers:
                 return
 
     def _pulse(self) -> object:
@@ -90,26 +91,6 @@ class Watch:
 
         answers = ask_all(quick.hosts, ask, quick.timeout_s)
         return {host: answer.kind if isinstance(answer, Silent) else answer for host, answer in answers.items()}
-
-    def _look(self) -> tuple[dict[str, Any], object]:
-        """One full look, and what of it counts as a change."""
-        try:
-            settings = self._settings()
-            snapshot = gather(settings, self._known)
-        except HaError as error:
-            return {"at": time.time(), "blind": str(error)}, str(error)
-        names = {host: snapshot.name_of(host) for host in snapshot.answers}
-        self._known.update({host: name for host, name in names.items() if name != str(host)})
-        earlier = next((past for past in reversed(self._past) if snapshot.at - past.at >= 1), None)
-        self._past.append(snapshot)
-        findings = assess(snapshot, settings, snapshot.at, earlier)
-        look = {
-            "at": snapshot.at,
-            "findings": [finding.as_dict() for finding in findings],
-            "confirm_s": CONFIRM_S,
-            "roles": [],
-        }
-        return look, {(finding.key, finding.severity) for finding in findings}
 
 
 if __name__ == "__main__":
