@@ -6,6 +6,8 @@ connection, which is the floor.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import statistics
 import tempfile
 import time
@@ -34,7 +36,7 @@ Login = Callable[[], object]
 
 def measure(say: Callable[[str], None]) -> Iterator[Figure]:
     """Everything, in about a minute."""
-    with SambaDomain() as samba:
+    with _silence(), SambaDomain() as samba:
         say("a login beside the incumbent's and beside one bind")
         yield from _one_thread(samba)
         say("ten threads")
@@ -44,6 +46,22 @@ def measure(say: Callable[[str], None]) -> Iterator[Figure]:
             yield from _one_lost(samba, fault, what)
         say("20 logins at once under eventlet")
         yield _under_eventlet(samba)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The backend's lines are made, as at a site, and go nowhere: without a handler some would be on stderr."""
+    backend, nowhere = logging.getLogger("st2auth_ldap3"), logging.NullHandler()
+    before = backend.propagate, backend.level
+    backend.propagate = False
+    backend.setLevel(logging.INFO)
+    backend.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        backend.removeHandler(nowhere)
+        backend.propagate = before[0]
+        backend.setLevel(before[1])
 
 
 def options(samba: SambaDomain, **other: Any) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class Channel:
         self.secure = True
         self.context = context
 
+    def certificate_end(self) -> Optional[float]:
+        """When the server's certificate ends (epoch seconds), None without TLS."""
+        certificate = (self._tls.getpeercert() if self._tls is not None else None) or {}
+        return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
+
     def send(self, data: bytes) -> None:
         """Send all of it."""
         if self._tls is None:

@@ -6,7 +6,6 @@ at the account's state itself) is read from the account's attributes, and said i
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -16,7 +15,7 @@ from st2auth_ldap3.deadline import Deadline
 from st2auth_ldap3.directory import Directory, Reader
 from st2auth_ldap3.errors import AuthError, Refused, Unavailable
 from st2auth_ldap3.groups import Groups
-from st2auth_ldap3.link import Entry, Link
+from st2auth_ldap3.link import Entry
 from st2auth_ldap3.names import Dn, escape_filter, filter_bytes, parse_dn, unfit_name
 from st2auth_ldap3.settings import Settings
 from st2auth_ldap3.states import ACTIVE_DIRECTORY
@@ -219,11 +218,4 @@ def _containing(settings: Settings, reader: Reader, dn: str, username: Optional[
     return [found.dn for found in reader.search(settings.group_base, query, ["1.1"])]
 
 
-def certificate_end(link: Link) -> Optional[float]:
-    """When the certificate of a connection ends (epoch seconds), None without TLS."""
-    tls = link.channel._tls
-    certificate = (tls.getpeercert() if tls is not None else None) or {}
-    return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
-
-
-__all__ = ["Explanation", "Path", "Rule", "account_states", "certificate_end", "explain"]
+__all__ = ["Explanation", "Path", "Rule", "account_states", "explain"]

@@ -64,7 +64,7 @@ def _connect(settings: ldap.Settings, host: Host, deadline: ldap.Deadline) -> tu
     except ldap.AuthError as error:
         link.close()
         raise Unanswered(Silence.HUNG if isinstance(error, ldap.OutOfTime) else Silence.TLS, str(error)) from None
-    return link, ldap.explaining.certificate_end(link)
+    return link, channel.certificate_end()
 
 
 def _bind(settings: ldap.Settings, link: ldap.Link, gate: Gate, attempt: Attempt) -> tuple[Optional[str], bool]:
