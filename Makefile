@@ -14,6 +14,7 @@ $(VENV)/.apt: Makefile
 	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
 	test -x /usr/sbin/mariadbd || missing="$$missing mariadb-server"; \
 	test -x /usr/sbin/samba || missing="$$missing samba samba-ad-dc samba-ad-provision winbind krb5-user python3-samba"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
 	if [ -n "$$missing" ]; then \
 	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \

@@ -14,6 +14,8 @@ from st2ha.report import Finding, Report, Severity
 
 LAYERS = ("mongodb", "mysql", "rabbitmq", "auth")
 """Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
+SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
+"""What several layers and their drivers import: once, before they part, instead of by each of them."""
 PATIENCE, SPARE_S = 3.0, 5.0
 """A layer asks once or twice, each time within its time-out; so many of them and some seconds more it is waited for."""
 
@@ -24,6 +26,8 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     layers = [layer for layer in LAYERS if getattr(deployment, layer) is not None]
     if not layers:
         raise BadInput(f"deployment {deployment.name!r} has no layer to check: add one of {', '.join(LAYERS)} to it")
+    for module in SHARED:
+        importlib.import_module(module)
     patience_s = PATIENCE * (timeout_s or max(getattr(deployment, layer).timeout_s for layer in layers)) + SPARE_S
     answers = apart([partial(_checked, layer, deployment, timeout_s) for layer in layers], patience_s)
     reports = [answer or _unchecked(layer, "its check did not end") for layer, answer in zip(layers, answers)]
