@@ -10,7 +10,7 @@ from st2ha.mongodb import decide
 from st2ha.mongodb.act import Acting
 from st2ha.mongodb.facts import Snapshot
 from st2ha.mongodb.gather import gather
-from st2ha.mongodb.operations import findings_of, settings_of
+from st2ha.mongodb.operations import judge, settings_of
 from st2ha.naming import given
 from st2ha.plan import Decision
 
@@ -43,7 +43,7 @@ def _change(
         gather=lambda: gather(settings),
         decide=decision_from,
         verbs=lambda before: Acting(settings, before).verbs(),
-        assess=lambda after: findings_of(settings, after)[1],
+        assess=lambda after: judge(settings, after)[1],
         dry_run=dry_run,
         deadline_s=deadline_s,
     )

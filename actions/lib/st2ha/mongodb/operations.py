@@ -25,15 +25,15 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None, canary: boo
     """The verdict over the replica set; `canary` adds a write that must come back from a majority."""
     began = time.monotonic()
     settings = settings_of(deployment, timeout_s)
-    snapshot, findings = findings_of(settings, gather(settings))
+    snapshot, findings = judge(settings, gather(settings))
     facts: dict[str, Any] = {"replica_set": settings.replica_set, "members": snapshot.rows()}
     if canary:
         findings += _canary(settings, facts)
     return Report("MongoDB", healthy_words(snapshot), findings, facts, time.monotonic() - began)
 
 
-def findings_of(settings: Mongodb, snapshot: Snapshot) -> tuple[Snapshot, tuple[Finding, ...]]:
-    """The findings; after a second look where a replica is behind, because one cannot tell standstill from lag."""
+def judge(settings: Mongodb, snapshot: Snapshot) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """The snapshot and its findings; a second look's where a replica is behind: one cannot tell standstill from lag."""
     findings = _assess(settings, snapshot)
     if any(finding.code in ("ReplicaLagging", "NotSyncing") for finding in findings):
         time.sleep(SECOND_LOOK_S)
