@@ -52,6 +52,13 @@ def test_every_finding_says_what_follows_and_what_to_do(case: str) -> None:
         assert re.search(r"\d|:|,", finding.message)
 
 
+@pytest.mark.parametrize(("case", "read_only"), [("mariadb_replica_killed", True), ("mariadb_primary_killed", False)])
+def test_beside_a_primary_a_dead_server_is_to_be_started_read_only(case: str, read_only: bool) -> None:
+    snapshot = recorded.snapshot(case)
+    remedies = [each.remedy for each in assess(snapshot, SETTINGS, snapshot.at) if each.code == "MemberDown"]
+    assert [("--read-only=1" in remedy) for remedy in remedies] == [read_only]
+
+
 def test_a_source_is_known_by_any_name_of_its_ip() -> None:
     base = recorded.snapshot("mariadb_primary_killed")
     (channel,) = base.members[0].channels

@@ -117,7 +117,18 @@ def _silent_member(scene: Scene, host: Host, silent: Silent) -> Finding:
             f"mend the network or firewall between this node and {name}", name,
         )  # fmt: skip
     known = f"; {count(len(following), 'replica')} lost it, too" if following else "; nobody replicates from it"
-    return scene.finding("MemberDown", Severity.WARNING, silent.reason + known, f"start mysqld on {name}", name)
+    return scene.finding("MemberDown", Severity.WARNING, silent.reason + known, _start(scene, name), name)
+
+
+def _start(scene: Scene, name: str) -> str:
+    """Beside a primary nothing may start writable: a primary that was failed over would make two of them."""
+    primary = scene.snapshot.primary
+    if primary is None:
+        return f"start mysqld on {name}"
+    return (
+        f"start mysqld on {name} with --read-only=1, {primary.name} is the primary now; if {name} was it before, then "
+        f"mysql_rejoin member={name}"
+    )
 
 
 def denied_members(scene: Scene) -> Iterator[Finding]:
