@@ -16,6 +16,8 @@ $(VENV)/.apt: Makefile
 	test -x /usr/sbin/samba || missing="$$missing samba samba-ad-dc samba-ad-provision winbind krb5-user python3-samba"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
+	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	command -v keepalived >/dev/null || missing="$$missing keepalived"; \
 	if [ -n "$$missing" ]; then \
 	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi

@@ -10,12 +10,9 @@ from __future__ import annotations
 import fcntl
 import functools
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +22,9 @@ from lab import people
 from lab.certs import Authority
 from lab.cluster import ROOT
 from lab.errors import LabError
+from lab.place import Place
 from lab.ports import state_dir
 from lab.process import Server
-from lab.state import dispose
 from lab.wait import wait_for
 
 REALM, DOMAIN = "AD.LAB.TEST", "ADLAB"
@@ -48,22 +45,18 @@ class Controller:
     ldap: int = 389
 
 
-class Directories:
+class Directories(Place):
     """A directory with servers in it that ends with this process."""
 
     def __init__(self) -> None:
-        self.directory = Path()
+        super().__init__()
         self.controllers: list[Controller] = []
         self._lock: IO[str] | None = None
-        self._guardian: subprocess.Popen[bytes] | None = None
 
     def __exit__(self, *exc_info: object) -> None:
-        dispose(self.directory)
+        super().__exit__(*exc_info)
         for each in self.controllers:
             each.server.alive()  # reaps our children
-        if self._guardian is not None:
-            self._guardian.kill()
-            self._guardian.wait(10)
         if self._lock is not None:
             self._lock.close()
 
@@ -80,12 +73,6 @@ class Directories:
             each.server.resume()
             each.server.start()
         self._await()
-
-    def _claim(self, prefix: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=prefix, dir=state_dir()))
-        command = [sys.executable, "-m", "lab.guardian", str(os.getpid()), str(self.directory)]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._guardian = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)  # type: ignore[call-overload]
 
     def _await(self) -> None:
         for each in self.controllers:

@@ -2,34 +2,31 @@
 
     with JoinedDomain() as ad: ad.command("client", [...])      # 20 s; root, Debian 12
 
-A controller needs a machine of its own (ports, host name, /var/lib/samba, resolv.conf), so each is a network, host name
-and mount namespace without a name, beside a third one for clients, whose bridge joins them. All three belong to
-processes of the lab and vanish with them, with addresses, mounts and data: nothing on the machine itself is changed,
-and two runs never meet.
+A controller needs a machine of its own (ports, host name, /var/lib/samba, resolv.conf), so each is a box (lab.boxes),
+beside a third one for clients, whose bridge joins them.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab import people
+from lab.boxes import Boxes, limitation
 from lab.certs import Authority
 from lab.cluster import ROOT
 from lab.directory import BASE, DOMAIN, MISSING, REALM, SYSTEM_PYTHON, Controller, Directories
 from lab.errors import LabError
-from lab.process import MARKER, Server
+from lab.process import Server
 from lab.wait import wait_for
 
 ZONE = REALM.lower()
 ADDRESSES = {"client": "10.77.0.1", "dc1": "10.77.0.11", "dc2": "10.77.0.12"}
-NAMESPACES = ("unshare", "--net", "--uts", "--mount", "--propagation=private")
 PLACES = "/run", "/etc/samba", "/var/lib/samba", "/var/cache/samba", "/var/log/samba"
 ADMIN = {"USER": "Administrator", "PASSWD": people.PASSWORD}
 """Samba's tools take them from here."""
@@ -54,16 +51,12 @@ print(*sorted(name.to_text(True) for name in found if resolver.resolve(name, "A"
 PROBE = "import socket, sys; socket.create_connection((sys.argv[1], 636), 1)"
 
 
-class JoinedDomain(Directories):
+class JoinedDomain(Directories, Boxes):
     """`ad.lab.test` with the people of lab.people, on dc1 and dc2; `boxes` are the namespaces."""
 
     base = BASE
     service_dn = f"CN=Service,OU=Staff,{BASE}"
     group_dn = f"CN={{}},OU=Groups,{BASE}"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.boxes: dict[str, Server] = {}
 
     def __enter__(self) -> JoinedDomain:
         if not shutil.which("samba"):
@@ -78,29 +71,6 @@ class JoinedDomain(Directories):
             raise
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        super().__exit__(*exc_info)
-        for box in self.boxes.values():
-            box.alive()  # reaps our children
-
-    def command(self, where: str, command: Sequence[str]) -> list[str]:
-        """The argv that runs a command in the namespaces of `client`, `dc1` or `dc2`."""
-        return ["nsenter", f"--target={self.boxes[where].pid}", "--net", "--uts", "--mount", "--", *command]
-
-    def environment(self, **other: str) -> dict[str, str]:
-        """For what runs there: it ends with the lab."""
-        return {**os.environ, MARKER: str(self.directory), **other}
-
-    def run(self, where: str, command: Sequence[str], stdin: str = "", env: Mapping[str, str] | None = None) -> str:
-        """Run it there to its end. Raises LabError if it fails."""
-        done = subprocess.run(
-            self.command(where, command), input=stdin, env=self.environment(**env or {}),
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise LabError(f"{' '.join(command[:3])} in {where} failed: {(done.stderr or done.stdout)[-1500:]}")
-        return done.stdout
-
     def names(self, controller: str) -> list[str]:
         """The controllers that its DNS names and has addresses of."""
         return self.run("client", [sys.executable, "-c", NAMES, ADDRESSES[controller]]).split()
@@ -112,7 +82,8 @@ class JoinedDomain(Directories):
     def _up(self) -> None:
         self.authority = Authority(self.directory / "certs")
         for name, address in ADDRESSES.items():
-            self._box(name, address)
+            self._box(name, address, PLACES)
+            self.run(name, ["mkdir", "/run/samba"])
         self._name_servers("dc1", "dc1")
         self._name_servers("dc2", "dc1")
         self._name_servers("client", "dc1", "dc2")
@@ -132,27 +103,6 @@ class JoinedDomain(Directories):
         for each in self.controllers:
             probe = self.command("client", [SYSTEM_PYTHON, "-c", PROBE, each.host])
             wait_for(functools.partial(_succeeds, each.server, probe), 30, f"{each.name} to listen", interval_s=0.1)
-
-    def _box(self, name: str, address: str) -> None:
-        """A machine: a host name, places of its own for Samba, and a cable to the clients' bridge."""
-        directory = self.directory / f"box-{name}"
-        directory.mkdir()
-        mounts = "".join(f"mount -t tmpfs tmpfs {place}; " for place in PLACES)
-        setup = f"set -e; hostname {name}; {mounts} mkdir /run/samba; ip link set lo up; touch {directory}/up; "
-        box = Server(name, [*NAMESPACES, "sh", "-c", f"{setup} exec sleep infinity"], directory, owner=self.directory)
-        self.boxes[name] = box
-        box.start()
-        wait_for(functools.partial(_is_up, box), 10, f"the namespaces of {name}", interval_s=0.02)
-        plug = "eth0"
-        if name == "client":
-            plug = "bridge"
-            self.run(name, ["ip", "link", "add", plug, "type", "bridge"])
-        else:
-            veth = f"link add {name} master bridge type veth peer name {plug} netns {box.pid}"
-            self.run("client", ["ip", *veth.split()])
-            self.run("client", ["ip", "link", "set", name, "up"])
-        self.run(name, ["ip", "address", "add", f"{address}/24", "dev", plug])
-        self.run(name, ["ip", "link", "set", plug, "up"])
 
     def _name_servers(self, name: str, *servers: str) -> None:
         file = self.directory / f"box-{name}" / "resolv.conf"
@@ -174,26 +124,6 @@ class JoinedDomain(Directories):
         self.controllers.append(Controller(name, ADDRESSES[name], server))
         server.start()
         self._await()
-
-
-def limitation() -> str | None:
-    """Why this machine has no namespaces for the controllers, None if it has."""
-    if os.geteuid() != 0:
-        return "namespaces need root"
-    links = "ip link add hub type bridge && ip link add dc1 master hub type veth peer name eth0"
-    tried = subprocess.run(
-        [*NAMESPACES, "sh", "-c", f"{links} && mount -t tmpfs tmpfs /run"],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-    return f"this machine cannot make namespaces: {tried.stderr.strip()}" if tried.returncode else None
-
-
-def _is_up(box: Server) -> bool:
-    box.check_alive()
-    return (box.directory / "up").exists()
 
 
 def _succeeds(server: Server, probe: Sequence[str]) -> bool:

@@ -13,8 +13,9 @@ from typing import Any, Callable, NamedTuple
 
 import pytest
 
+from lab.boxes import limitation
 from lab.cluster import ROOT
-from lab.joined import ADDRESSES, ZONE, JoinedDomain, limitation
+from lab.joined import ADDRESSES, ZONE, JoinedDomain
 from lab.people import PASSWORD
 from lab.wait import wait_for
 

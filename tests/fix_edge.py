@@ -1,0 +1,30 @@
+"""pytest plugin: two real balancers with nginx and keepalived, a VIP, and StackStorm nodes behind them.
+
+``edge`` for most tests: the session's one edge, made whole again afterwards, with the test inside the clients' network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.boxes import limitation
+from lab.edge import EdgeLab
+
+
+@pytest.fixture(scope="session")
+def edge_session() -> Iterator[EdgeLab]:
+    """An edge for the whole session (2 s). Tests take ``edge``."""
+    if why := limitation():
+        pytest.skip(why)
+    with EdgeLab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def edge(edge_session: EdgeLab) -> Iterator[EdgeLab]:
+    """The session's edge, lb1 holds the VIP; whatever the test does is undone (1 s)."""
+    with edge_session.inside("client"):
+        yield edge_session
+    edge_session.restore()
