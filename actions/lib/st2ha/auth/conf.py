@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import configparser
 import json
-import string
 from collections.abc import Sequence
 from typing import Any
 
 from st2ha.auth.facts import Config
-
-TRUE = ("true", "1", "on", "yes")
+from st2ha.st2conf import is_true, value_of
 
 
 def parse_conf(texts: Sequence[str]) -> Config:
@@ -43,19 +41,11 @@ def parse_conf(texts: Sequence[str]) -> Config:
 def _section(parser: configparser.ConfigParser, name: str) -> dict[str, str]:
     if not parser.has_section(name):
         return {}
-    return {key: _value(value or "") for key, value in parser.items(name)}
-
-
-def _value(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1]
-    return string.Template(text.replace("\\$", "$$")).safe_substitute()
+    return {key: value_of(value or "") for key, value in parser.items(name)}
 
 
 def _flag(section: dict[str, str], name: str, default: bool) -> bool:
-    text = section.get(name, "").lower()
-    return text in TRUE if text else default
+    return is_true(section.get(name), default)
 
 
 def _options(text: str) -> tuple[dict[str, Any], bool]:
