@@ -9,9 +9,9 @@ LIBRARY = ROOT / "actions" / "lib" / "st2ha"
 
 def test_every_finding_is_documented_and_every_documented_one_exists() -> None:
     sources = [
-        *LIBRARY.glob("*/assess*.py"),
-        *LIBRARY.glob("*/operations.py"),
-        *LIBRARY.glob("*/act.py"),
+        *LIBRARY.glob("**/assess*.py"),
+        *LIBRARY.glob("**/operations.py"),
+        *LIBRARY.glob("**/act.py"),
         LIBRARY / "check.py",
         LIBRARY / "watcher.py",
     ]

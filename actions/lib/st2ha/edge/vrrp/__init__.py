@@ -1,0 +1,1 @@
+"""keepalived: who holds the VIP, how long a takeover takes, and the VIP moved by plan."""
