@@ -18,6 +18,7 @@ $(VENV)/.apt: Makefile
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	command -v keepalived >/dev/null || missing="$$missing keepalived"; \
+	test -x /usr/sbin/ns-slapd || missing="$$missing 389-ds-base libnss3-tools"; \
 	if [ -n "$$missing" ]; then \
 	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
@@ -41,7 +42,7 @@ check: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 tests/unit
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/unit
 
 # Two workers: the real tests wait more than they compute. One pytest, so that its summary tells all.
 test: setup
@@ -49,7 +50,7 @@ test: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The MySQL tests once more, on MySQL 9 (unpacked once: a minute, 650 MB).
 test-mysql9: setup

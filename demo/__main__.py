@@ -1,4 +1,4 @@
-"""`python -m demo`: start a cluster of each service, break each, move each by plan, and show what it cost."""
+"""`python -m demo [SERVICE ...]`: start a cluster of each, break it, move it by plan, and show what that cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from lab import venv  # noqa: F401
 
 # isort: split
 
+import argparse
 import contextlib
 import signal
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import FrameType
+from typing import Any, Callable
 
 from rich.console import Console
 
@@ -32,14 +34,33 @@ ELECTION_MS, HEARTBEAT_MS = 2500, 500
 """Inside the 3 s after which StackStorm gives up; MongoDB's own defaults are 10 s and 2 s."""
 
 
+def _mongodb() -> MongoCluster:
+    install_mongodb()
+    return MongoCluster(members=3, election_timeout_ms=ELECTION_MS, heartbeat_ms=HEARTBEAT_MS)
+
+
+SERVICES: dict[str, tuple[Callable[[], Cluster], Any]] = {
+    "mongodb": (_mongodb, MongodbActs),
+    "mysql": (MysqlCluster, MysqlActs),
+    "rabbitmq": (lambda: RabbitCluster(members=3), RabbitmqActs),
+}
+"""Service -> what makes its cluster, and its acts."""
+
+
 def main() -> int:
     """0; 1 with one sentence if a write was lost or a step failed; 130 if interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("services", metavar="SERVICE", nargs="*", help=f"of {', '.join(SERVICES)} (default: all)")
+    services = parser.parse_args().services or list(SERVICES)
+    unknown = [name for name in services if name not in SERVICES]
+    if unknown:
+        parser.error(f"there is no service {unknown[0]!r}: use some of {', '.join(SERVICES)}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     began = time.monotonic()
     try:
-        _demo(console)
+        _demo(console, services)
     except (LabError, StepFailed) as error:
         console.print(f"demo failed: {error}", style="bold red", highlight=False, soft_wrap=True)
         return 1
@@ -50,23 +71,19 @@ def main() -> int:
     return 0
 
 
-def _demo(console: Console) -> None:
-    install_mongodb()
-    rs = MongoCluster(members=3, election_timeout_ms=ELECTION_MS, heartbeat_ms=HEARTBEAT_MS)
-    pair, rabbit = MysqlCluster(), RabbitCluster(members=3)
-    console.print("3 mongod, 2 mariadbd and 3 RabbitMQ nodes are being started ...", style="dim")
-    with _all_up([rs, pair, rabbit], console):
-        pack = Pack(rs)
-        write_config(pack.config, [rs, pair, rabbit])
+def _demo(console: Console, services: list[str]) -> None:
+    clusters = [SERVICES[name][0]() for name in services]
+    count = {cluster.service: len(cluster.members) for cluster in clusters}
+    words = ", ".join(f"{number} of {service}" for service, number in count.items())
+    console.print(f"servers are being started: {words} ...", style="dim")
+    with _all_up(clusters, console):
+        pack = Pack(clusters[0])
+        write_config(pack.config, clusters)
         stage = Stage(pack, console)
         stage.title("Healthy")
         stage.shell(f"export ST2HA_CONFIG={pack.config}")
         stage.command("check", allowed=(OK,))
-        acts = [
-            *MongodbActs(rs, stage).run(),
-            *MysqlActs(pair, stage).run(),
-            *RabbitmqActs(rabbit, stage).run(),
-        ]
+        acts = [act for name, cluster in zip(services, clusters) for act in SERVICES[name][1](cluster, stage).run()]
     console.print()
     console.print(table(acts))
     console.print(

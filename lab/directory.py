@@ -46,7 +46,10 @@ class Controller:
 
 
 class Directories(Place):
-    """A directory with servers in it that ends with this process."""
+    """A directory with servers in it that ends with this process; `user_dn` and `group_dn` take a name."""
+
+    authority: Authority
+    base = service_dn = user_dn = group_dn = ""
 
     def __init__(self) -> None:
         super().__init__()

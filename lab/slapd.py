@@ -43,6 +43,12 @@ overlay ppolicy
 ppolicy_default "cn=policy,{base}"
 ppolicy_use_lockout
 """
+POLICY: dict[str, Values] = {
+    f"cn=policy,{BASE}": {
+        "objectClass": ["device", "pwdPolicy"], "cn": "policy", "pwdAttribute": "userPassword",
+        "pwdLockout": "TRUE", "pwdMustChange": "TRUE", "pwdMaxFailure": "5",
+    },
+}  # fmt: skip
 
 
 class Slapd(Directories):
@@ -86,7 +92,7 @@ class Slapd(Directories):
         secret = self.directory / "root-password"
         secret.touch(mode=0o600)
         secret.write_text(PASSWORD)
-        ldif = "\n".join(_record(dn, values) for dn, values in _entries().items())
+        ldif = "\n".join(record(dn, values) for dn, values in {**people_and_groups(), **POLICY}.items())
         login = ["-x", "-H", f"ldap://{host}", "-D", ROOT_DN, "-y", str(secret)]
         run(["ldapadd", *login], self.directory / "ldapadd.log", ldif)
         run(
@@ -96,15 +102,12 @@ class Slapd(Directories):
         )
 
 
-def _entries() -> dict[str, Values]:
+def people_and_groups() -> dict[str, Values]:
+    """Distinguished name -> attributes, in the order in which they can be added."""
     people = ["service", "alice", "bob", "carol", "dave", "erin", "frank", "locked", "mustchange", "a,b (c)*"]
     entries: dict[str, Values] = {
         BASE: {"objectClass": ["dcObject", "organization"], "dc": "lab", "o": "lab"},
-        f"cn=policy,{BASE}": {
-            "objectClass": ["device", "pwdPolicy"], "cn": "policy", "pwdAttribute": "userPassword",
-            "pwdLockout": "TRUE", "pwdMustChange": "TRUE", "pwdMaxFailure": "5",
-        },
-    }  # fmt: skip
+    }
     for unit in ("people", "groups"):
         entries[f"ou={unit},{BASE}"] = {"objectClass": "organizationalUnit", "ou": unit}
     for name in people:
@@ -142,7 +145,8 @@ def _locked_or_reset(name: str) -> str:
     return f"dn: {_user(name)}\nchangetype: modify\nreplace: {change[0]}\n{change[0]}: {change[1]}\n"
 
 
-def _record(dn: str, values: Values) -> str:
+def record(dn: str, values: Values) -> str:
+    """An entry as LDIF, every value in base64."""
     lines = [f"dn:: {_base64(dn)}"]
     for name, value in values.items():
         lines += [f"{name}:: {_base64(each)}" for each in ([value] if isinstance(value, str) else value)]

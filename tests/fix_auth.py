@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab.directory import SambaDomain
+from lab.directory import Directories, SambaDomain
+from lab.dirsrv import Dirsrv
 from lab.people import PASSWORD
 from lab.slapd import Slapd
 from lab.st2auth import install
@@ -34,6 +35,12 @@ def slapd() -> Iterator[Slapd]:
         yield directory
 
 
+@pytest.fixture(scope="session")
+def dirsrv() -> Iterator[Dirsrv]:
+    with Dirsrv() as directory:
+        yield directory
+
+
 def samba_options(samba: SambaDomain, **other: Any) -> dict[str, Any]:
     """`backend_kwargs` as a site of st2-auth-ldap has them; None takes one away."""
     options = {
@@ -51,15 +58,15 @@ def samba_options(samba: SambaDomain, **other: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def slapd_options(slapd: Slapd, **other: Any) -> dict[str, Any]:
+def ldap_options(ldap: Directories, **other: Any) -> dict[str, Any]:
     options = {
-        "host": slapd.hosts[0],
+        "host": ldap.hosts[0],
         "port": 636,
         "use_ssl": True,
-        "cacert": str(slapd.authority.ca_file),
-        "bind_dn": slapd.service_dn,
+        "cacert": str(ldap.authority.ca_file),
+        "bind_dn": ldap.service_dn,
         "bind_password": PASSWORD,
-        "base_ou": slapd.base,
+        "base_ou": ldap.base,
         "group_dns": ["cn=st2users"],
         **other,
     }
@@ -70,8 +77,9 @@ def on_samba(samba: SambaDomain, **other: Any) -> Ldap3AuthenticationBackend:
     return Ldap3AuthenticationBackend(**samba_options(samba, **other))
 
 
-def on_slapd(slapd: Slapd, **other: Any) -> Ldap3AuthenticationBackend:
-    return Ldap3AuthenticationBackend(**slapd_options(slapd, **other))
+def on_ldap(ldap: Directories, **other: Any) -> Ldap3AuthenticationBackend:
+    """On OpenLDAP or 389-DS."""
+    return Ldap3AuthenticationBackend(**ldap_options(ldap, **other))
 
 
 @pytest.fixture(scope="session")

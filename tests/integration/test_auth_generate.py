@@ -16,7 +16,7 @@ from lab.people import PASSWORD
 from lab.slapd import Slapd
 from st2auth_ldap3 import Ldap3AuthenticationBackend
 from st2auth_ldap3.conf import read_auth
-from tests.fix_auth import samba_options, slapd_options
+from tests.fix_auth import ldap_options, samba_options
 
 
 def config(*arguments: object) -> tuple[int, str]:
@@ -77,7 +77,7 @@ def test_nothing_is_written_unless_all_is_well(samba: SambaDomain, secret: Path,
 
 
 def test_a_section_of_st2_auth_ldap_is_converted(slapd: Slapd, secret: Path, tmp_path: Path) -> None:
-    old = slapd_options(slapd, use_ssl=False, port=389, cache_user_groups_ttl=60, chase_referrals=False)
+    old = ldap_options(slapd, use_ssl=False, port=389, cache_user_groups_ttl=60, chase_referrals=False)
     file = tmp_path / "st2.conf"
     file.write_text(f"[auth]\n# ours\nbackend = ldap\nbackend_kwargs = {json.dumps(old)}\napi_url = http://x\n")
     code, said = config("--from", file, "--test-user", "bob", "--test-password-file", secret, "--write", file)

@@ -37,7 +37,6 @@ def test_the_second_node_goes_on(healthy_two: RabbitCluster) -> None:
     lost = publisher.lost(read_empty(healthy_two, "rabbit1", "st2.mirrored"))
     gap_s = max(publisher.gaps)
     print(f"\nFAULT kill -9, two nodes: NodeDown after {after_s:.2f} s, longest publish gap {gap_s:.1f} s, lost {lost}")
-    assert after_s < 2
     assert lost == {"st2.mirrored": 0}
 
 

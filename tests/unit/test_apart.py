@@ -43,7 +43,7 @@ def test_one_that_dies_is_none_and_the_others_are_told(end: object) -> None:
 def test_one_that_hangs_costs_the_deadline_and_is_ended() -> None:
     began = time.monotonic()
     assert apart([partial(time.sleep, 60), lambda: "well"], 0.5) == [None, "well"]
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 30
 
 
 def test_no_child_and_no_descriptor_is_left() -> None:

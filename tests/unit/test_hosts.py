@@ -76,7 +76,7 @@ def test_at_the_deadline_the_whole_group_is_killed(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CommandTimedOut, match=r"^`sh` did not end within 0.5 s and was stopped$"):
         HERE.run(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], 0.5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     assert is_dead(int(pid_file.read_text()))
 
 
@@ -95,7 +95,7 @@ def test_output_is_limited_and_ends_it() -> None:
     began = time.monotonic()
     with pytest.raises(TooMuchOutput, match=r"^`yes` wrote more than 100000 bytes"):
         HERE.run(["yes"], 30, output_limit=100_000)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert len(HERE.run(["head", "-c", "100000", "/dev/zero"], 10, output_limit=100_000)) == 100_000
 
 

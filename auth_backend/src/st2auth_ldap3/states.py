@@ -31,6 +31,8 @@ POLICY_ERRORS = {
     1: "account locked",
     2: "must change its password",
 }
+UNWILLING, INACTIVATED = 53, "Account inactivated"
+"""How 389-DS refuses an account with nsAccountLock."""
 _SUB_CODE = re.compile(r"\bdata ([0-9a-f]{1,8})\b", re.IGNORECASE)
 
 
@@ -50,6 +52,8 @@ def refusal(reply: Reply) -> Optional[str]:
         return f"{ACTIVE_DIRECTORY.get(sub_code, 'refused')} ({sub_code})"
     if reply.code == 49:
         return policy or "wrong password"
+    if reply.code == UNWILLING and INACTIVATED in reply.message:
+        return "account disabled"
     return policy or f"{RESULT_CODES.get(reply.code, 'unknown result')} ({reply.code})"
 
 

@@ -1,4 +1,4 @@
-"""Sign-in against OpenLDAP: memberOf, member, uniqueMember, memberUid, nesting, password policy."""
+"""Sign-in against OpenLDAP and 389-DS: memberOf, member, uniqueMember, memberUid, nesting, password policy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
+from lab.directory import Directories
+from lab.dirsrv import Dirsrv
 from lab.people import PASSWORD
 from lab.slapd import Slapd
-from tests.fix_auth import on_slapd
+from tests.fix_auth import on_ldap
 
 GROUPS = "ou=groups,dc=lab,dc=test"
+
+
+@pytest.fixture(params=["slapd", "dirsrv"])
+def ldap(request: pytest.FixtureRequest) -> Directories:
+    """Both servers, with the same people and groups."""
+    found: Directories = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +45,8 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["cn={}", "CN={} , OU=groups, dc=LAB,dc=test"])
-def test_groups_of_each_kind(slapd: Slapd, group: str, name: str, gets_in: bool, form: str) -> None:
-    assert on_slapd(slapd, group_dns=[form.format(group)]).authenticate(name, PASSWORD) is gets_in
+def test_groups_of_each_kind(ldap: Directories, group: str, name: str, gets_in: bool, form: str) -> None:
+    assert on_ldap(ldap, group_dns=[form.format(group)]).authenticate(name, PASSWORD) is gets_in
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_groups_of_each_kind(slapd: Slapd, group: str, name: str, gets_in: bool,
 def test_the_incumbents_options_keep_their_meaning(
     slapd: Slapd, change: dict[str, Any], name: str, gets_in: bool
 ) -> None:
-    assert on_slapd(slapd, **change).authenticate(name, PASSWORD) is gets_in
+    assert on_ldap(slapd, **change).authenticate(name, PASSWORD) is gets_in
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,17 @@ def test_the_incumbents_options_keep_their_meaning(
 )
 def test_account_states(slapd: Slapd, name: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     """A bind that is granted although the password must be changed comes with a control that says so."""
-    assert on_slapd(slapd).authenticate(name, PASSWORD) is False
+    assert on_ldap(slapd).authenticate(name, PASSWORD) is False
+    assert f"refused: {reason}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("locked", "account disabled"), ("mustchange", "must change its password"), ("nobody", "no such user")],
+)
+def test_account_states_of_389_ds(dirsrv: Dirsrv, name: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An inactivated account gets result 53; a password that an administrator set is granted, with a control."""
+    assert on_ldap(dirsrv).authenticate(name, PASSWORD) is False
     assert f"refused: {reason}" in caplog.text
 
 
@@ -84,36 +103,36 @@ def test_an_unauthenticated_bind_which_this_server_grants_is_never_sent(slapd: S
         connection.sendall(b"\x30" + bytes([len(message)]) + message)
         assert connection.recv(100) == granted  # the server says: success
     for password in ("", "\0"):
-        assert on_slapd(slapd).authenticate("alice", password) is False
+        assert on_ldap(slapd).authenticate("alice", password) is False
 
 
 @pytest.mark.parametrize("typed", ["Alice", "ALICE", "alias", "alice ", "al*", "alice)(uid=*"])
-def test_one_person_is_one_stackstorm_user(slapd: Slapd, typed: str) -> None:
+def test_one_person_is_one_stackstorm_user(ldap: Directories, typed: str) -> None:
     """`alias` is a second uid of `twice`."""
-    assert on_slapd(slapd).authenticate(typed, PASSWORD) is False
-    assert on_slapd(slapd).authenticate("twice", PASSWORD) is True
+    assert on_ldap(ldap).authenticate(typed, PASSWORD) is False
+    assert on_ldap(ldap).authenticate("twice", PASSWORD) is True
 
 
 @pytest.mark.parametrize(
     ("name", "gets_in"), [("alice", True), ("a,b (c)*", True), ("Alice", False), ("mustchange", False)]
 )
-def test_without_a_service_account(slapd: Slapd, name: str, gets_in: bool) -> None:
+def test_without_a_service_account(ldap: Directories, name: str, gets_in: bool) -> None:
     own = {"bind_dn": None, "bind_password": None, "user_bind_pattern": "uid={username},ou=people,dc=lab,dc=test"}
-    backend = on_slapd(slapd, **own)
+    backend = on_ldap(ldap, **own)
     assert backend.authenticate(name, PASSWORD) is gets_in
     if gets_in:
-        assert backend.get_user_groups(name) == [slapd.group_dn.format("st2users")]
+        assert backend.get_user_groups(name) == [ldap.group_dn.format("st2users")]
 
 
-def test_anonymous_search_over_tls(slapd: Slapd) -> None:
-    backend = on_slapd(slapd, bind_dn=None, bind_password=None, anonymous_search=True)
+def test_anonymous_search_over_tls(ldap: Directories) -> None:
+    backend = on_ldap(ldap, bind_dn=None, bind_password=None, anonymous_search=True)
     assert backend.authenticate("bob", PASSWORD) is True
     assert backend.authenticate("bob", "wr0ng") is False
 
 
-def test_groups_and_details(slapd: Slapd) -> None:
-    backend = on_slapd(slapd)
-    named = [slapd.group_dn.format(name) for name in ("around", "posix", "unique")]
+def test_groups_and_details(ldap: Directories) -> None:
+    backend = on_ldap(ldap)
+    named = [ldap.group_dn.format(name) for name in ("around", "posix", "unique")]
     assert backend.get_user_groups("carol") == named
     assert backend.get_user_groups("frank") == ["(no groups)"]  # a list that is empty would keep all old roles
     user = backend.get_user("alice")
