@@ -22,6 +22,13 @@ ROLES: dict[str, list[dict[str, str]]] = {
         {"role": "clusterMonitor", "db": "admin"},
         {"role": "readWrite", "db": "st2ha_canary"},
     ],
+    "st2ha_upgrade": [
+        {"role": "clusterManager", "db": "admin"},
+        {"role": "clusterMonitor", "db": "admin"},
+        {"role": "readWrite", "db": "st2ha_canary"},
+        {"role": "readWrite", "db": "st2ha_upgrade"},
+        *({"role": role, "db": name} for role in ("readWrite", "dbAdmin") for name in ("st2", "st2_v2_5")),
+    ],
     "lab_root": [{"role": "root", "db": "admin"}],
 }
 

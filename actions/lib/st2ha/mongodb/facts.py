@@ -139,6 +139,7 @@ class Member:
     connections: Optional[tuple[int, int]] = None  # used, limit
     flow_limited: bool = False
     disk_used: Optional[float] = None  # share, 0 to 1
+    disk_free_bytes: Optional[int] = None
     clock_offset_s: Optional[float] = None  # its clock minus ours, at one moment
     tls_expires_at: Optional[float] = None  # epoch seconds
 
@@ -289,6 +290,7 @@ def parse_member(
         else None,
         flow_limited=bool(server.get("flowControl", {}).get("isLagged", False)),
         disk_used=_share(replies.get("disk", {})),
+        disk_free_bytes=_free_bytes(replies.get("disk", {})),
         clock_offset_s=clock_offset_s,
         tls_expires_at=tls_expires_at,
     )
@@ -310,6 +312,11 @@ def _window_s(oplog: Reply) -> Optional[float]:
     if "earliestOptime" not in oplog:
         return None
     return float(oplog["latestOptime"].time - oplog["earliestOptime"].time)
+
+
+def _free_bytes(disk: Reply) -> Optional[int]:
+    total = disk.get("fsTotalSize")
+    return int(total - disk["fsUsedSize"]) if total else None
 
 
 def _share(disk: Reply) -> Optional[float]:

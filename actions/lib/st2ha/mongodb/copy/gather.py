@@ -1,0 +1,74 @@
+"""Read both databases and the ledger through the set's primary, and the members' disks from each of them."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
+
+from st2ha.config import Mongodb
+from st2ha.errors import HaError
+from st2ha.mongodb import client as driver
+from st2ha.mongodb.copy.facts import LEDGER, Part, Record, World, missing_rights, parse_part, parse_record
+from st2ha.mongodb.gather import gather as gather_set
+
+COPIES, PARTS = "copies", "copied_parts"
+NOT_FOUND, COMMAND_NOT_ON_VIEW = 26, 166
+
+
+def gather(settings: Mongodb, client: driver.Client, source: str, target: str) -> World:
+    """All facts of a copy. HaError if the set has no primary; PyMongoError for what the driver meets."""
+    snapshot = gather_set(settings)
+    primary = snapshot.primary
+    if primary is None:
+        raise HaError(f"{settings.replica_set} has no primary that answers: run mongodb_check")
+    lacking = missing_rights(_privileges(client), source, target)
+    return World(
+        source=source,
+        target=target,
+        source_parts={} if lacking else read_parts(client, source),
+        target_parts={} if lacking else read_parts(client, target),
+        record=None if lacking else read_record(client, source, target),
+        free_bytes={member.name: member.disk_free_bytes for member in snapshot.members if member.optime},
+        missing_rights=lacking,
+        oplog_window_s=primary.oplog_window_s if primary.oplog_wrapped else None,
+        version=primary.version or "",
+    )
+
+
+def read_parts(client: driver.Client, name: str) -> dict[str, Part]:
+    """The collections and views of a database by name, without the server's own."""
+    database, parts = client[name], {}
+    for row in database.command("listCollections", nameOnly=False, cursor={"batchSize": 10_000})["cursor"][
+        "firstBatch"
+    ]:
+        if str(row["name"]).startswith(("system.", "tmp.agg_out.")):
+            continue
+        if row.get("type", "collection") != "collection":
+            parts[row["name"]] = parse_part(row, [], None)
+            continue
+        try:
+            indexes = database.command("listIndexes", row["name"], cursor={"batchSize": 1000})["cursor"]["firstBatch"]
+            size: Any = next(iter(database[row["name"]].aggregate([{"$collStats": {"storageStats": {}}}])), {})
+        except OperationFailure as error:
+            if error.code == NOT_FOUND:  # dropped since it was listed
+                continue
+            raise
+        parts[row["name"]] = parse_part(row, indexes, size.get("storageStats", {}))
+    return parts
+
+
+def read_record(client: driver.Client, source: str, target: str) -> Optional[Record]:
+    """What the ledger says of this copy, read with majority."""
+    ledger = client.get_database(LEDGER, read_concern=ReadConcern("majority"))
+    head = ledger[COPIES].find_one({"target": target})
+    if head is not None and head["source"] != source:
+        raise HaError(f"{target} is a copy of {head['source']} by our ledger, not of {source}: name another target")
+    return parse_record(head, list(ledger[PARTS].find({"target": target})))
+
+
+def _privileges(client: driver.Client) -> Optional[list[Any]]:
+    """None where the set asks nobody for a login."""
+    told = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
+    return list(told["authenticatedUserPrivileges"]) if told["authenticatedUsers"] else None

@@ -1,0 +1,186 @@
+"""What was written to a database since its copy: read from its change stream, applied to the copy.
+
+The stream tells only *which* documents changed. Each round reads those documents as they were at one cluster time, the
+one of the round's last event, and makes the copy the same: so after each round the copy is the source at that time, a
+round that is repeated does no harm, and one that is killed leaves nothing that the next would not mend.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Optional
+
+import bson
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
+from bson.timestamp import Timestamp
+from pymongo import DeleteOne, ReplaceOne
+from pymongo.errors import BulkWriteError, OperationFailure
+
+from st2ha.errors import StepFailed
+from st2ha.mongodb import client as driver
+
+MOST_EVENTS = 2000
+AT_ONCE = 500
+AWAIT_MS = 50
+DUPLICATE = 11000
+SNAPSHOT_ERRORS = (239, 246)  # SnapshotTooOld, SnapshotUnavailable (capped, or its catalogue changed since)
+WANTED = {"operationType": 1, "documentKey": 1, "ns": 1, "clusterTime": 1, "to": 1}
+HISTORY_LOST = (286, 280, 136)
+
+Ids = dict[bytes, Any]
+"""Changed documents' _id, by its BSON."""
+
+
+class Follower:
+    """One database's changes. `structure(name)` is called for a collection that the copy has not got yet."""
+
+    def __init__(
+        self,
+        client: driver.Client,
+        source: str,
+        target: str,
+        start: Timestamp,
+        token: Any,
+        structure: Callable[[str], None],
+    ) -> None:
+        self.client, self.source, self.target = client, source, target
+        self.applied = 0
+        self.at = start
+        self.known = set(client[target].list_collection_names())
+        self._structure = structure
+        self._left: dict[str, Ids] = {}  # could not be written yet: another document still holds its unique value
+        where = {"resume_after": token} if token else {"start_at_operation_time": start}
+        pipeline: list[dict[str, Any]] = [{"$project": WANTED}]
+        try:
+            self._stream = client[source].watch(pipeline, batch_size=MOST_EVENTS, max_await_time_ms=AWAIT_MS, **where)
+        except OperationFailure as error:
+            raise self._lost(error) from None
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @property
+    def token(self) -> Any:
+        """Where to go on from; valid after a round."""
+        return self._stream.resume_token
+
+    def round(self, mark: Timestamp) -> bool:
+        """Apply what is there to read up to `mark`; whether all that was written until then is applied.
+
+        `mark` must be a time that a majority has: then an empty answer means that nothing is left before it.
+        """
+        changed: dict[str, Ids] = {}
+        complete = False
+        for _ in range(MOST_EVENTS):
+            try:
+                event = self._stream.try_next()
+            except OperationFailure as error:
+                raise self._lost(error) from None
+            complete = event is None or event["clusterTime"] > mark
+            if event is not None:
+                self._note(event, changed)
+            if complete:
+                self.at = max(self.at, mark)
+                break
+        for name, ids in self._left.items():
+            changed.setdefault(name, {}).update(ids)
+        self._left = {}
+        for name, ids in changed.items():
+            self._apply(name, ids)
+        return complete and not self._left
+
+    def until(self, mark: Timestamp, deadline_s: float) -> float:
+        """Rounds until all that was written up to `mark` is applied; the seconds it took. StepFailed if late."""
+        began = time.monotonic()
+        while not self.round(mark):
+            if time.monotonic() - began > deadline_s:
+                left = sum(map(len, self._left.values()))
+                raise StepFailed(f"not caught up after {deadline_s:g} s ({left} documents could not be written)")
+        return time.monotonic() - began
+
+    def _note(self, event: Any, changed: dict[str, Ids]) -> None:
+        self.at = max(self.at, event["clusterTime"])
+        if self._is_structure(event, changed):
+            return
+        key = event["documentKey"]["_id"]
+        changed.setdefault(event["ns"]["coll"], {})[bson.encode({"": key})] = key
+
+    def _is_structure(self, event: Any, changed: dict[str, Ids]) -> bool:
+        kind = event["operationType"]
+        if kind in ("insert", "update", "replace", "delete"):
+            return False
+        if kind == "drop":
+            name = event["ns"]["coll"]
+            self.client[self.target].drop_collection(name)
+            self.known.discard(name)
+            changed.pop(name, None)
+            return True
+        if kind in ("rename", "dropDatabase", "invalidate"):
+            raise StepFailed(
+                f"{self.source} had a {kind} meanwhile, which a copy cannot follow: delete the copy, copy again"
+            )
+        return True
+
+    def _apply(self, name: str, ids: Ids) -> None:
+        if name not in self.known:
+            self._structure(name)
+            self.known.add(name)
+        everything = list(ids.items())
+        for first in range(0, len(everything), AT_ONCE):
+            self._write(name, dict(everything[first : first + AT_ONCE]))
+        self.applied += len(ids)
+
+    def _write(self, name: str, ids: Ids) -> None:
+        documents = self.documents(self.source, name, ids, self.at)
+        collection = self.client[self.target].get_collection(name, write_concern=driver.majority())
+        gone: list[Any] = [DeleteOne({"_id": ids[key]}) for key in ids if key not in documents]
+        there: list[Any] = [ReplaceOne({"_id": ids[key]}, document, upsert=True) for key, document in documents.items()]
+        if gone:
+            collection.bulk_write(gone, ordered=False)
+        if not there:
+            return
+        try:
+            collection.bulk_write(there, ordered=False, bypass_document_validation=True)
+        except BulkWriteError as error:
+            self._write_again(collection, name, error, list(documents.items()), ids)
+
+    def _write_again(self, collection: Any, name: str, error: BulkWriteError, documents: list[Any], ids: Ids) -> None:
+        """Two documents that exchanged a unique value stand in each other's way: remove them, then insert them."""
+        failed = {each["index"] for each in error.details["writeErrors"] if each["code"] == DUPLICATE}
+        if len(failed) < len(error.details["writeErrors"]) or error.details.get("writeConcernErrors"):
+            raise error
+        again = [documents[index] for index in sorted(failed)]
+        collection.bulk_write([DeleteOne({"_id": ids[key]}) for key, _ in again], ordered=False)
+        try:
+            collection.insert_many([document for _, document in again], ordered=False, bypass_document_validation=True)
+        except BulkWriteError as late:
+            stuck = [again[each["index"]][0] for each in late.details["writeErrors"]]
+            self._left.setdefault(name, {}).update({key: ids[key] for key in stuck})
+
+    def documents(self, database: str, name: str, ids: Ids, at: Optional[Timestamp]) -> dict[bytes, RawBSONDocument]:
+        """The documents that are there, as they were at a cluster time; without one as a majority has them now."""
+        concern: dict[str, Any] = {"level": "majority"}
+        if at is not None:
+            concern = {"level": "snapshot", "atClusterTime": at}
+        wanted = {"_id": {"$in": list(ids.values())}}
+        try:
+            cursor = self.client[database].cursor_command(
+                "find",
+                name,
+                filter=wanted,
+                batchSize=AT_ONCE,
+                readConcern=concern,
+                codec_options=DEFAULT_RAW_BSON_OPTIONS,
+            )
+            return {bson.encode({"": document["_id"]}): document for document in cursor}
+        except OperationFailure as error:
+            if at is None or error.code not in SNAPSHOT_ERRORS:
+                raise
+            return self.documents(database, name, ids, None)
+
+    def _lost(self, error: OperationFailure) -> Exception:
+        if error.code in HISTORY_LOST:
+            return StepFailed(
+                "the oplog no longer holds the time of the copy: delete the copy, enlarge the oplog, copy again"
+            )
+        return error
