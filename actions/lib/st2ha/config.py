@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm
     from st2ha.rabbitmq.settings import Rabbitmq
+    from st2ha.upgrade.settings import Upgrade
 
 MASKED = "********"
 """What StackStorm puts in a secret's place; a rerun sends it literally (facts: forms)."""
@@ -82,6 +83,7 @@ class Deployment:
     stackstorm: Optional[Stackstorm] = None
     sensors: Optional[Sensors] = None
     auth: Optional[Auth] = None
+    upgrade: Optional[Upgrade] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -105,6 +107,7 @@ PARSERS = {
     "stackstorm": "st2ha.platform.settings",
     "sensors": "st2ha.partition.settings",
     "auth": "st2ha.auth.settings",
+    "upgrade": "st2ha.upgrade.settings",
 }
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 

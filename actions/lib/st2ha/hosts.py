@@ -94,6 +94,14 @@ def read_file(door: Door, path: str, deadline_s: float, output_limit: int = OUTP
     return door.run(["cat", "--", path], deadline_s, output_limit=output_limit)
 
 
+def write_file(door: Door, path: str, data: bytes, deadline_s: float) -> None:
+    """Replace a whole file of the node in one move; its owner and mode stay. Raises a HostError."""
+    new = f"{path}.st2ha-new"
+    door.run(["cp", "-p", "--", path, new], deadline_s)
+    door.run(["dd", f"of={new}", "status=none"], deadline_s, stdin=data)
+    door.run(["mv", "-f", "--", new, path], deadline_s)
+
+
 def parse_prefix(section: Section, name: str) -> Optional[tuple[str, ...]]:
     """The words of a configured prefix with their places {name} and {host} still open; `()` for `local`."""
     text = section.optional_text(name)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Optional, TypeVar
 
-from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS
 from bson.timestamp import Timestamp
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure, PyMongoError
 
@@ -22,7 +21,7 @@ from st2ha.mongodb.copy.decide import HANDED_OVER
 from st2ha.mongodb.copy.facts import LEDGER, Part, Record
 from st2ha.mongodb.copy.gather import COPIES, PARTS, read_parts, read_record
 from st2ha.mongodb.copy.proof import Settled, differences
-from st2ha.mongodb.copy.stream import SNAPSHOT_ERRORS, Follower
+from st2ha.mongodb.copy.stream import SNAPSHOT_ERRORS, Follower, found
 from st2ha.plan import Journal, Step, Verb
 
 ELECTION_S = 40.0
@@ -43,12 +42,18 @@ class Clients:
 
 
 class Copying:
-    """The verbs for one pair of databases. `rate_bytes_s` 0: as fast as the server copies by itself."""
+    """The verbs for one pair of databases. `rate_bytes_s` 0: as fast as the server copies by itself.
 
-    def __init__(self, clients: Clients, source: str, target: str, rate_bytes_s: float, deadline_s: float) -> None:
+    `without`: collections that get their options and indexes, but no documents.
+    """
+
+    def __init__(
+        self, clients: Clients, source: str, target: str, rate_bytes_s: float, deadline_s: float,
+        without: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
         self.client, self.patient = clients.quick, clients.patient
         self.source, self.target = source, target
-        self.rate_bytes_s = rate_bytes_s
+        self.rate_bytes_s, self.without = rate_bytes_s, without
         self.end = time.monotonic() + deadline_s
         self.follower: Optional[Follower] = None
         self.lag_s: Optional[float] = None
@@ -105,13 +110,13 @@ class Copying:
         self.follow(min(FOLLOW_S, self._left_s()))
         self._even_structure()
         assert self.follower is not None
-        found = differences(self.patient, self.source, self.target, how, self._settle)
-        if found.different:
+        proof = differences(self.patient, self.source, self.target, how, self._settle, self.without)
+        if proof.different:
             raise StepFailed(
-                f"{self.target} differs from {self.source} by {found.how}: {'; '.join(found.different[:5])}"
+                f"{self.target} differs from {self.source} by {proof.how}: {'; '.join(proof.different[:5])}"
             )
         self._ledger(COPIES).update_one({"target": self.target}, {"$set": {"state": "verified", "verified_at": _now()}})
-        return f"{found.collections} collections are equal by {found.how}"
+        return f"{proof.collections} collections are equal by {proof.how}"
 
     # -- also for the upgrade
 
@@ -138,6 +143,11 @@ class Copying:
             {"target": self.target}, {"$set": {"state": HANDED_OVER, "handed_over_at": _now()}}
         )
 
+    def forget(self) -> None:
+        """After the target was dropped: the next copy begins anew."""
+        self._ledger(PARTS).delete_many({"target": self.target})
+        self._ledger(COPIES).delete_one({"target": self.target})
+
     def close(self) -> None:
         if self.follower is not None:
             with contextlib.suppress(PyMongoError):
@@ -150,7 +160,7 @@ class Copying:
         if self.follower is None:
             head = self._ledger(COPIES).find_one({"target": self.target}) or {}
             self.follower = Follower(
-                self.client, self.source, self.target, head["at"], head.get("token"), self._structure
+                self.client, self.source, self.target, head["at"], head.get("token"), self._structure, self.without
             )
         try:
             took_s = self.follower.until(self.mark(), deadline_s)
@@ -190,7 +200,7 @@ class Copying:
     def _copy_at(self, part: Part, concern: dict[str, Any]) -> int:
         self.client[self.target].drop_collection(part.name)
         self._create(part)
-        if part.empty and not self._count(part, concern):
+        if part.name in self.without or (part.empty and not self._count(part, concern)):
             return 0
         if part.capped or self.rate_bytes_s:
             return self._through_here(part, concern)
@@ -213,9 +223,7 @@ class Copying:
 
     def _through_here(self, part: Part, concern: dict[str, Any]) -> int:
         """In batches, as fast as allowed: for a throttled copy, and into a capped collection, which `$out` refuses."""
-        cursor = self.client[self.source].cursor_command(
-            "find", part.name, batchSize=BATCH, readConcern=concern, codec_options=DEFAULT_RAW_BSON_OPTIONS
-        )
+        cursor = found(self.client, self.source, part.name, {}, concern, BATCH)
         collection = self.client[self.target].get_collection(part.name, write_concern=driver.majority())
         began, sent, documents = time.monotonic(), 0, 0
         while batch := list(itertools.islice(cursor, BATCH)):

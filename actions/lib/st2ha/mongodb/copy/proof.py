@@ -32,7 +32,14 @@ class Settled:
     changed: int
 
 
-def differences(client: driver.Client, source: str, target: str, how: str, settle: Callable[[], Settled]) -> Proof:
+def differences(
+    client: driver.Client,
+    source: str,
+    target: str,
+    how: str,
+    settle: Callable[[], Settled],
+    without: frozenset[str] = frozenset(),
+) -> Proof:
     """`settle` brings the copy up to date.
 
     `how`: dbhash, snapshot, or auto: dbHash where the source is quiet, because it stops all writes while it computes.
@@ -40,8 +47,8 @@ def differences(client: driver.Client, source: str, target: str, how: str, settl
     settle()
     settled = settle()
     if how == "dbhash" or (how == "auto" and not settled.changed):
-        return _by_dbhash(client, source, target)
-    return _by_snapshot(client, source, target, settled.at)
+        return _by_dbhash(client, source, target, without)
+    return _by_snapshot(client, source, target, settled.at, without)
 
 
 def structure_differences(client: driver.Client, source: str, target: str) -> list[str]:
@@ -58,18 +65,20 @@ def structure_differences(client: driver.Client, source: str, target: str) -> li
     return found
 
 
-def _by_dbhash(client: driver.Client, source: str, target: str) -> Proof:
+def _by_dbhash(client: driver.Client, source: str, target: str, without: frozenset[str]) -> Proof:
     hashes = [dict(client[name].command("dbHash")["collections"]) for name in (source, target)]
-    names = sorted(set(hashes[0]) | set(hashes[1]))
+    names = sorted((set(hashes[0]) | set(hashes[1])) - without)
     names = [name for name in names if not name.startswith(("system.", "tmp."))]
     found = [f"{name}: other documents" for name in names if hashes[0].get(name) != hashes[1].get(name)]
     return Proof("dbHash", len(names), tuple(structure_differences(client, source, target) + found))
 
 
-def _by_snapshot(client: driver.Client, source: str, target: str, at: Timestamp) -> Proof:
+def _by_snapshot(client: driver.Client, source: str, target: str, at: Timestamp, without: frozenset[str]) -> Proof:
     """Sums of the documents' hashes: the source's at the time that the copy has, the copy's now."""
     found = structure_differences(client, source, target)
-    names = sorted(name for name, part in read_parts(client, source).items() if part.kind == "collection")
+    names = sorted(
+        name for name, part in read_parts(client, source).items() if part.kind == "collection" and name not in without
+    )
     for name in names:
         if fingerprint(client, source, name, at) != fingerprint(client, target, name, None):
             found.append(f"{name}: other documents")

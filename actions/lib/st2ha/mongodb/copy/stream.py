@@ -8,6 +8,7 @@ round that is repeated does no harm, and one that is killed leaves nothing that 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import bson
@@ -42,9 +43,11 @@ class Follower:
         start: Timestamp,
         token: Any,
         structure: Callable[[str], None],
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.client, self.source, self.target = client, source, target
-        self.applied = 0
+        self.applied, self.without = 0, without
+        self.unequal: list[str] = []
         self.at = start
         self.known = set(client[target].list_collection_names())
         self._structure = structure
@@ -102,6 +105,8 @@ class Follower:
         self.at = max(self.at, event["clusterTime"])
         if self._is_structure(event, changed):
             return
+        if event["ns"]["coll"] in self.without:
+            return
         key = event["documentKey"]["_id"]
         changed.setdefault(event["ns"]["coll"], {})[bson.encode({"": key})] = key
 
@@ -127,11 +132,22 @@ class Follower:
             self.known.add(name)
         everything = list(ids.items())
         for first in range(0, len(everything), AT_ONCE):
-            self._write(name, dict(everything[first : first + AT_ONCE]))
+            some = dict(everything[first : first + AT_ONCE])
+            documents = self.documents(self.source, name, some, self.at)
+            self._write(name, some, documents)
+            self._compare(name, some, documents)
         self.applied += len(ids)
 
-    def _write(self, name: str, ids: Ids) -> None:
-        documents = self.documents(self.source, name, ids, self.at)
+    def _compare(self, name: str, ids: Ids, documents: dict[bytes, RawBSONDocument]) -> None:
+        """Byte for byte; what could not be written yet is compared when it is."""
+        left = self._left.get(name, {})
+        copied = self.documents(self.target, name, ids, None)
+        for key in ids:
+            mine, other = documents.get(key), copied.get(key)
+            if key not in left and (mine and mine.raw) != (other and other.raw):
+                self.unequal.append(f"{name} {ids[key]}")
+
+    def _write(self, name: str, ids: Ids, documents: dict[bytes, RawBSONDocument]) -> None:
         collection = self.client[self.target].get_collection(name, write_concern=driver.majority())
         gone: list[Any] = [DeleteOne({"_id": ids[key]}) for key in ids if key not in documents]
         there: list[Any] = [ReplaceOne({"_id": ids[key]}, document, upsert=True) for key, document in documents.items()]
@@ -164,14 +180,7 @@ class Follower:
             concern = {"level": "snapshot", "atClusterTime": at}
         wanted = {"_id": {"$in": list(ids.values())}}
         try:
-            cursor = self.client[database].cursor_command(
-                "find",
-                name,
-                filter=wanted,
-                batchSize=AT_ONCE,
-                readConcern=concern,
-                codec_options=DEFAULT_RAW_BSON_OPTIONS,
-            )
+            cursor = found(self.client, database, name, wanted, concern, AT_ONCE)
             return {bson.encode({"": document["_id"]}): document for document in cursor}
         except OperationFailure as error:
             if at is None or error.code not in SNAPSHOT_ERRORS:
@@ -184,3 +193,14 @@ class Follower:
                 "the oplog no longer holds the time of the copy: delete the copy, enlarge the oplog, copy again"
             )
         return error
+
+
+def found(
+    client: driver.Client, database: str, name: str, wanted: dict[str, Any], concern: dict[str, Any], batch: int
+) -> Iterator[RawBSONDocument]:
+    """Documents as the bytes they are: nothing is lost that Python has no word for."""
+    raw: Any = client.get_database(database, codec_options=DEFAULT_RAW_BSON_OPTIONS)
+    cursor: Iterator[RawBSONDocument] = raw.cursor_command(
+        "find", name, filter=wanted, batchSize=batch, readConcern=concern, codec_options=DEFAULT_RAW_BSON_OPTIONS
+    )
+    return cursor
