@@ -1,7 +1,7 @@
 """st2auth in small: eventlet patched as StackStorm does, the backend loaded by its entry point, logins over HTTP.
 
 Run by StackStorm's own Python (lab.st2auth): reads `backend_kwargs` as JSON from standard input, prints its port.
-POST /tokens   201 and the user's groups, 401, or 500, as StandaloneAuthHandler answers with role sync on
+POST /tokens   201, 400, 401 or 500, as StackStorm 3.10's st2auth with role sync on; but 201 tells the user's groups
 GET /stall     the longest time in ms that another green thread had to wait since the last question
 """
 
@@ -19,6 +19,7 @@ from typing import Any  # noqa: E402
 
 from eventlet import wsgi  # noqa: E402
 
+AUDIT = logging.CRITICAL + 10
 STALL = {"ms": 0.0}
 
 
@@ -30,6 +31,16 @@ def load(kwargs: Any) -> Any:
     return entry_point.load()(**kwargs)
 
 
+def log_as_stackstorm() -> None:
+    """A level AUDIT, struck from every log of level INFO; there is no other one in logging.auth.gunicorn.conf."""
+    logging.addLevelName(AUDIT, "AUDIT")
+    logging.AUDIT = AUDIT  # type: ignore[attr-defined]
+    logging.Logger.audit = lambda log, *args: log.log(AUDIT, *args)  # type: ignore[attr-defined]
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda line: line.levelno != AUDIT)
+
+
 def watch() -> None:
     while True:
         started = time.monotonic()
@@ -39,29 +50,31 @@ def watch() -> None:
 
 def application(backend: Any) -> Any:
     def answer(environ: Any, start_response: Any) -> Any:
+        def say(status: str, body: Any) -> Any:
+            start_response(status, [("Content-Type", "application/json")])
+            return [json.dumps(body).encode()]
+
         if environ["PATH_INFO"] == "/stall":
-            body = json.dumps(STALL)
+            stall = dict(STALL)
             STALL["ms"] = 0.0
-            start_response("200 OK", [])
-            return [body.encode()]
+            return say("200 OK", stall)
         try:
             decoded = base64.b64decode(environ["HTTP_AUTHORIZATION"].split(" ")[1]).decode()
             username, password = decoded.split(":", 1)
             if backend.authenticate(username=username, password=password) is not True:
-                start_response("401 Unauthorized", [])
-                return [b""]
+                return say("401 Unauthorized", {"faultstring": "Invalid or missing credentials"})
             groups = backend.get_user_groups(username=username)
-        except Exception as error:  # noqa: BLE001 - as StackStorm's router does
-            start_response("500 Internal Server Error", [])
-            return [type(error).__name__.encode()]
-        start_response("201 Created", [])
-        return [json.dumps({"user": username, "groups": groups}).encode()]
+        except ValueError as error:  # as ErrorHandlingMiddleware: its text goes to the client
+            return say("400 Bad Request", {"faultstring": str(error)})
+        except Exception:  # noqa: BLE001
+            return say("500 Internal Server Error", {"faultstring": "Internal Server Error"})
+        return say("201 Created", {"user": username, "groups": groups})
 
     return answer
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    log_as_stackstorm()
     loaded = load(json.loads(sys.stdin.readline()))
     listener = eventlet.listen(("127.0.0.1", 0), backlog=256)
     print(listener.getsockname()[1], flush=True)

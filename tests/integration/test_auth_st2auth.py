@@ -32,7 +32,7 @@ def test_logins_over_http(harness: Harness, samba: SambaDomain) -> None:
     for name in ("frank", "erin", "disabled", "Carol", "nobody", ""):
         assert harness.login(name, PASSWORD)[0] == 401
     assert harness.login("carol", "")[0] == 401
-    assert harness.login("carol", "wr0ng-horse") == (401, "")
+    assert harness.login("carol", "wr0ng-horse") == (401, '{"faultstring": "Invalid or missing credentials"}')
 
 
 def test_50_logins_at_once_with_one_silent_controller(harness: Harness, samba: SambaDomain) -> None:

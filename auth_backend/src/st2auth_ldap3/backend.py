@@ -189,11 +189,32 @@ class Attempt:
 
     def end(self, why_not: Optional[str]) -> bool:
         """Write the line. True if there is no reason against it."""
-        audit = getattr(LOG, "audit", LOG.info if why_not is None else LOG.warning)  # StackStorm adds `audit`
         duration_ms = (time.monotonic() - self._started) * 1000
         outcome = "signed in" if why_not is None else why_not
-        audit("sign-in user=%s server=%s duration_ms=%.0f %s", shown(self.username), self.server, duration_ms, outcome)
+        level = audit_level() or (logging.INFO if why_not is None else logging.WARNING)
+        LOG.log(
+            level,
+            "sign-in user=%s server=%s duration_ms=%.0f %s",
+            *(shown(self.username), self.server, duration_ms, outcome),
+        )
         return why_not is None
+
+
+def audit_level() -> Optional[int]:
+    """StackStorm's level AUDIT, if a log takes it.
+
+    It strikes AUDIT from all logs of level INFO, and the logging.auth.gunicorn.conf that it ships has no other.
+    """
+    level = getattr(logging, "AUDIT", None)
+    if level is None:
+        return None
+    line = LOG.makeRecord(LOG.name, level, __file__, 0, "sign-in", (), None)
+    logger: Optional[logging.Logger] = LOG
+    while logger is not None:
+        if any(level >= each.level and each.filter(line) for each in logger.handlers):
+            return int(level)
+        logger = logger.parent if logger.propagate else None
+    return None
 
 
 def shown(username: Any) -> str:
