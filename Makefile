@@ -13,6 +13,7 @@ $(VENV)/.apt: Makefile
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
 	test -x /usr/sbin/mariadbd || missing="$$missing mariadb-server"; \
+	test -x /usr/bin/redis-sentinel || missing="$$missing redis-server redis-sentinel"; \
 	test -x /usr/sbin/samba || missing="$$missing samba samba-ad-dc samba-ad-provision winbind krb5-user python3-samba"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \

@@ -23,6 +23,7 @@ from lab.mysql_flavors import FLAVORS, install_mysql9
 from lab.ports import DEFAULT_STATE_DIR, state_dir
 from lab.rabbitmq import RabbitCluster
 from lab.rabbitmq4 import Rabbit4Cluster, install_rabbitmq4
+from lab.redis import RedisCluster
 from lab.state import read_state
 from lab.versions import versions
 
@@ -31,6 +32,7 @@ SERVICES: dict[str, type[Cluster]] = {
     "mysql": MysqlCluster,
     "rabbitmq": RabbitCluster,
     "rabbitmq4": Rabbit4Cluster,
+    "redis": RedisCluster,
 }
 INSTALLERS = {"mongodb": install_mongodb, "mysql9": install_mysql9, "rabbitmq4": install_rabbitmq4}
 # What the shell calls a fault, and the method that makes it.
@@ -55,8 +57,9 @@ def parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", parents=[common], help="start a cluster that stays until down")
     up.add_argument("service", choices=services)
-    up.add_argument("--members", type=int, help="how many (mongodb, rabbitmq: 3; mysql: 2)")
+    up.add_argument("--members", type=int, help="how many (mongodb, rabbitmq, redis: 3; mysql: 2)")
     up.add_argument("--arbiters", type=int, help="of mongodb")
+    up.add_argument("--sentinels", type=int, help="of redis (3)")
     up.add_argument("--flavor", choices=sorted(FLAVORS), help="of mysql")
     up.add_argument("--tls", action="store_true", default=None)
     up.add_argument("--base-port", type=int, help="first port (default: free ones)")
@@ -81,7 +84,7 @@ def up(args: argparse.Namespace) -> None:
     started = time.monotonic()
     directory = state_dir(args.dir) / args.service
     service = SERVICES[args.service]
-    given = {name: getattr(args, name) for name in ("members", "arbiters", "flavor", "tls", "base_port")}
+    given = {name: getattr(args, name) for name in ("members", "arbiters", "sentinels", "flavor", "tls", "base_port")}
     settings = {name: value for name, value in given.items() if value is not None}
     foreign = sorted(settings.keys() - inspect.signature(service).parameters.keys())
     if foreign:

@@ -190,6 +190,10 @@ class Cluster:
         """This cluster as the pack's configuration names it: a deployment with one layer, without secrets."""
         raise NotImplementedError
 
+    def _name(self, number: int) -> str:
+        """The name of the member ``number``, from 1; overridden where there is more than one kind."""
+        return f"{self.prefix}{number}"
+
     def _command(self, member: Member) -> list[str]:
         raise NotImplementedError
 
@@ -246,7 +250,7 @@ class Cluster:
     def _attach(self, ports: list[int]) -> None:
         root = os.geteuid() == 0
         self.members = [
-            Member(f"{self.prefix}{i}", "127.0.0.1", own[0], UID_BASE + own[0] if root else None, own)
+            Member(self._name(i), "127.0.0.1", own[0], UID_BASE + own[0] if root else None, own)
             for i, own in enumerate(grouped(ports, self.ports_per_member), start=1)
         ]
         self.network = network_of(self._state())
@@ -261,7 +265,7 @@ class Cluster:
     def _state(self) -> dict[str, Any]:
         return {
             "service": self.service,
-            "prefix": self.prefix,
+            "names": [m.name for m in self.members],
             "ports": [port for m in self.members for port in m.ports],
             "ports_per_member": self.ports_per_member,
             "settings": self._settings,

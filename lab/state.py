@@ -18,7 +18,7 @@ UID_BASE = 1_000_000
 def network_of(state: dict[str, Any]) -> Network:
     """The network of a cluster from its saved state."""
     groups = grouped(state["ports"], state["ports_per_member"])
-    ends = [Endpoint(f"{state['prefix']}{i}", UID_BASE + own[0], own) for i, own in enumerate(groups, start=1)]
+    ends = [Endpoint(name, UID_BASE + own[0], own) for name, own in zip(state["names"], groups)]
     return Network(groups[0][0], ends)
 
 

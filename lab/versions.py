@@ -19,6 +19,7 @@ def versions() -> dict[str, str]:
         "pymongo": _package("pymongo"),
         "mongod": _mongod(),
         "mariadbd": _printed("/usr/sbin/mariadbd", "--version"),
+        "redis-server": _printed("redis-server", "--version"),
         "nft": _printed("nft", "--version"),
         "kernel": platform.release(),
     }

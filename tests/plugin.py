@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = sorted(f"tests.{file.stem}" for file in Path(__file__).parent.glob("fix_*.py"))
 CLUSTERS = {
     "rabbit_cluster": "rabbitmq",
+    "redis_session": "redis",
     "replica_set": "mongodb",
     "_tls_session": "mongodb",
     "samba_session": "directories",

@@ -12,7 +12,8 @@ from typing import Any, Callable, ClassVar, Optional
 
 import pytest
 
-from st2ha import watcher
+from st2ha import keeper, watcher
+from st2ha.keeper import Keeper
 from st2ha.observer import Gone
 from st2ha.stackstorm import Sensor
 from st2ha.watch import State, load
@@ -90,6 +91,7 @@ class End(BaseException):
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(watcher, "Observer", FakeObserver)
     monkeypatch.setattr(watcher, "RETRY_S", 0.02)
+    monkeypatch.setattr(keeper, "RETRY_S", 0.02)
     FakeObserver.looks = []
     yield
 
@@ -107,8 +109,8 @@ def run(service: Service, seen: list[dict[str, Any]], until: Callable[[], bool],
     over = threading.Event()
     real = sensor._deliver
 
-    def deliver() -> None:
-        real()
+    def deliver(keeper: Keeper) -> None:
+        real(keeper)
         if over.is_set():
             raise End
 

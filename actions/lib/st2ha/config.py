@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm
     from st2ha.rabbitmq.settings import Rabbitmq
+    from st2ha.redis.settings import Redis
     from st2ha.upgrade.settings import Upgrade
 
 MASKED = "********"
@@ -80,6 +81,7 @@ class Deployment:
     mongodb: Optional[Mongodb] = None
     mysql: Optional[Mysql] = None
     rabbitmq: Optional[Rabbitmq] = None
+    redis: Optional[Redis] = None
     stackstorm: Optional[Stackstorm] = None
     sensors: Optional[Sensors] = None
     auth: Optional[Auth] = None
@@ -104,6 +106,7 @@ class Deployment:
 PARSERS = {
     "mysql": "st2ha.mysql.settings",
     "rabbitmq": "st2ha.rabbitmq.settings",
+    "redis": "st2ha.redis.settings",
     "stackstorm": "st2ha.platform.settings",
     "sensors": "st2ha.partition.settings",
     "auth": "st2ha.auth.settings",
@@ -115,7 +118,7 @@ PARSERS = {
 def select(config: Mapping[str, Any], name: Optional[str] = None) -> Deployment:
     """The deployment called `name`, else `default_deployment`, else the only one. BadInput if there is none."""
     root = Section(config, "configuration")
-    root.known("deployments", "default_deployment")
+    root.known("deployments", "default_deployment", "lease")
     sections = root.sections("deployments")
     names = [section.text("name") for section in sections]
     for number, each in enumerate(names):

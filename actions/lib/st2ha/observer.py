@@ -78,6 +78,20 @@ class Observer:
         look: dict[str, Any] = json.loads(line)
         return look
 
+    def send(self, row: Mapping[str, Any]) -> None:
+        """One more line to the child. Raises Gone."""
+        try:
+            self._ours.settimeout(AGAIN_S)
+            self._ours.sendall(json.dumps(row).encode() + b"\n")
+        except OSError as error:
+            raise Gone(f"the socket to pid {self.pid} broke: {error}") from None
+
+    def kill(self) -> None:
+        """End the child before it can notice that its socket closes."""
+        self._process.kill()
+        self._process.wait()
+        self._ours.close()
+
     def close(self) -> None:
         """End the child: it goes when its socket closes, or is killed."""
         self._ours.close()

@@ -3,19 +3,25 @@
 Order: dispatch, then save. A crash in between repeats a change with the same id rather than losing it. StackStorm's
 database may be the very thing that fails: then dispatching and saving fail, too, and both wait, each on its own; no
 exception ends a watcher, as StackStorm restarts a sensor twice and then leaves it dead.
+
+With a section `lease` in the configuration a watcher runs on every node and one of them watches. The holder whose
+lease is over goes on looking, but keeps what it finds to itself until the lease is its own again; when somebody else
+has taken it, all that it had kept is forgotten: the new holder tells it, from what was saved and what it sees.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 from st2ha.errors import BadInput
+from st2ha.keeper import UNREAD, Keeper
 from st2ha.observer import Gone, Observer
+from st2ha.partition.lease.lease import Lease
+from st2ha.partition.lease.settings import configured
 from st2ha.report import Finding, Severity
 from st2ha.stackstorm import Sensor
 from st2ha.watch import Change, Patience, State, dump, load, load_finding, update, update_role
@@ -31,19 +37,29 @@ MOST_WAITING = 200
 RETRY_S = 1.0
 
 
+class Taken(Exception):
+    """Another node holds the lease now."""
+
+
 class Watcher(Sensor):
     """Base of the sensors; a subclass names its `service` (a layer of the configuration) and its `observer` module."""
 
     service = ""
     observer = ""
     patience = Patience()
+    lease: Optional[Lease] = None
+    _keeper: Optional[Keeper] = None
+    _token: Optional[int] = None
 
     def run(self) -> None:
         """Watch for ever."""
         said = ""
         while True:
             try:
-                self._watch()
+                self._take_turns()
+            except Taken as taken:
+                self.logger.warning("%s", taken)
+                continue
             except (BadInput, Gone) as error:
                 sentence = str(error)
             except Exception as error:  # noqa: BLE001 - the last net, see above
@@ -54,16 +70,42 @@ class Watcher(Sensor):
             time.sleep(5 * RETRY_S)
 
     def cleanup(self) -> None:
-        """Give what was told a moment to be saved."""
-        keeper = getattr(self, "_keeper", None)
-        if keeper is not None:
-            keeper.settle(2.0)
+        """Give what was told a moment to be saved, and the lease back."""
+        if self._keeper is not None:
+            self._keeper.settle(2.0)
+        if self.lease is not None:
+            self.lease.end()
+
+    def _take_turns(self) -> None:
+        """Watch when it is our turn, which it always is without leases."""
+        settings = configured(self.config)
+        if settings is None:
+            self._watch()
+            return
+        if self.lease is None:
+            self.lease = Lease(settings, self.config, f"ha.{type(self).__name__}", self.logger)
+        self.lease.wait()
+        self._watch()
+
+    def _may_tell(self) -> bool:
+        """Whether the lease is held at this moment, and has been nobody else's since we began."""
+        return self.lease is None or (self._token is not None and self._token == self.lease.token)
+
+    def _forget_if_taken(self) -> None:
+        """Begin anew from what the other holder has saved, when we hold again."""
+        if self.lease is not None and self._token != self.lease.last_token:
+            if self._keeper is not None:
+                self._keeper.stop()
+            self._keeper = None
+            raise Taken(f"another node watches {self.service} now")
 
     def _watch(self) -> None:
         """Until the observer dies: take its looks, tell the changes. BadInput if there is nothing to watch."""
         names = deployments(self.config, self.service)
-        if not hasattr(self, "_keeper"):
-            self._keeper = Keeper(self, [_key(name) for name in names])
+        keeper = self._keeper
+        if keeper is None:
+            self._token = self.lease.token if self.lease else None
+            self._keeper = keeper = Keeper(self, [_key(name) for name in names], self._may_tell)
             self._stories = {name: Story(name, self.service) for name in names}
             self._held_until = time.monotonic() + LOAD_PATIENCE_S
         observer = Observer(self.observer, {"config": self.config, "deployments": names})
@@ -72,22 +114,23 @@ class Watcher(Sensor):
             while True:
                 waiting = any(story.waiting for story in self._stories.values())
                 look = observer.read(RETRY_S if waiting else 5 * RETRY_S)
+                self._forget_if_taken()
                 if look is not None:
                     heard_at = time.monotonic()
-                    self._take(look)
+                    self._take(look, keeper)
                 elif time.monotonic() - heard_at > SILENCE_S + 3 * _longest_timeout_s(self.config):
                     raise Gone(f"the observer (pid {observer.pid}) says nothing any more")
-                self._deliver()
-                if self._keeper.ended_by is not None:
-                    raise self._keeper.ended_by
+                self._deliver(keeper)
+                if keeper.ended_by is not None:
+                    raise keeper.ended_by
         finally:
             observer.close()
 
-    def _take(self, look: Row) -> None:
+    def _take(self, look: Row, keeper: Keeper) -> None:
         story = self._stories[look["deployment"]]
         if story.state is None:
-            found = self._keeper.found(_key(story.deployment))
-            if found is _UNREAD and time.monotonic() < self._held_until:
+            found = keeper.found(_key(story.deployment))
+            if found is UNREAD and time.monotonic() < self._held_until:
                 return  # the next look tells the same again
             story.begin(self._state(found), look["at"])
         for change in story.take(look, self.patience):
@@ -108,20 +151,22 @@ class Watcher(Sensor):
             self.logger.error("what was saved cannot be read (%s): all findings are told again", error)
             return None
 
-    def _deliver(self) -> None:
-        """Dispatch what waits, in order, until it fails; then save."""
+    def _deliver(self, keeper: Keeper) -> None:
+        """Dispatch what waits, in order, until it fails or it is not our turn any more; then save."""
         for story in self._stories.values():
             while story.waiting:
+                if not self._may_tell():
+                    return
                 trigger, payload = story.waiting[0]
                 try:
                     self.dispatch(trigger, payload)
                 except Exception as error:  # noqa: BLE001 - whatever StackStorm's services raise
-                    self._keeper.complain(f"cannot dispatch: {error}")
+                    keeper.complain(f"cannot dispatch: {error}")
                     return
                 story.waiting.popleft()
             text = story.to_save()
             if text is not None:
-                self._keeper.keep(_key(story.deployment), text)
+                keeper.keep(_key(story.deployment), text)
 
 
 def deployments(config: Row, service: str) -> list[str]:
@@ -209,72 +254,3 @@ class Story:
 def _substance(state: State) -> object:
     told = {key: (each.told, each.number, each.flapping) for key, each in state.known.items()}
     return told, state.roles
-
-
-_UNREAD = object()
-
-
-class Keeper:
-    """Loads and saves in a thread of its own: the datastore may hang, and nobody waits for it."""
-
-    def __init__(self, sensor: Sensor, keys: list[str]) -> None:
-        self._sensor = sensor
-        self._found: dict[str, Optional[str]] = {}
-        self._kept: dict[str, str] = {}
-        self._news = threading.Event()
-        self._complaints: dict[str, float] = {}
-        self.ended_by: Optional[BaseException] = None
-        threading.Thread(target=self._live, args=(keys,), daemon=True).start()
-
-    def found(self, key: str) -> Union[str, object, None]:
-        """What the datastore held at the start; None if nothing, _UNREAD if it has not answered yet."""
-        return self._found.get(key, _UNREAD)
-
-    def keep(self, key: str, text: str) -> None:
-        """Save this, and nothing older, as soon as it can be done."""
-        self._kept[key] = text
-        self._news.set()
-
-    def settle(self, seconds: float) -> None:
-        """Wait until all is saved, for so long at the most."""
-        deadline = time.monotonic() + seconds
-        while self._kept and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    def complain(self, sentence: str) -> None:
-        """Log it, the same once in ten minutes."""
-        sentence, now = sentence[:300], time.monotonic()
-        if now - self._complaints.get(sentence, -600.0) >= 600:
-            self._complaints = {**{each: at for each, at in self._complaints.items() if now - at < 600}, sentence: now}
-            self._sensor.logger.warning("%s; it is tried again until it works", sentence)
-
-    def _live(self, keys: list[str]) -> None:
-        try:
-            self._run(keys)
-        except BaseException as error:  # noqa: BLE001 - under eventlet a signal's exception hits whoever runs
-            self.ended_by = error
-
-    def _run(self, keys: list[str]) -> None:
-        for key in keys:
-            self._insist(lambda key=key: self._found.update({key: self._sensor.stored(key)}), "read")  # type: ignore[misc]
-        while True:
-            self._news.wait()
-            self._news.clear()
-            for key in list(self._kept):
-                self._insist(lambda key=key: self._save(key), "write")  # type: ignore[misc]
-
-    def _save(self, key: str) -> None:
-        text = self._kept[key]
-        self._sensor.store(key, text)
-        if self._kept[key] == text:
-            del self._kept[key]
-        else:
-            self._news.set()
-
-    def _insist(self, work: Callable[[], None], verb: str) -> None:
-        while True:
-            try:
-                return work()
-            except Exception as error:  # noqa: BLE001 - whatever StackStorm's services raise
-                self.complain(f"cannot {verb} the datastore: {error}")
-                time.sleep(RETRY_S)

@@ -1,0 +1,1 @@
+"""Redis with replicas and Sentinel: what StackStorm's coordination, and leases of sensors, stand on."""
