@@ -79,6 +79,7 @@ record: setup
 	@$(BIN)/python -m tests.record
 	@$(BIN)/python -m tests.record_mysql
 	@$(BIN)/python -m tests.record_rabbitmq
+	@$(BIN)/python -m tests.record_redis
 
 clean:
 	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import redis
+from redis import exceptions as errors
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import TimeoutError as NoAnswer
 
 from st2ha.config import Host
 from st2ha.errors import HaError
 from st2ha.probe import Silence, Unanswered, tls_reason
 from st2ha.redis.settings import Redis
 
-DriverError = (RedisError, OSError, ValueError)
+DriverError = (RedisError, OSError)
+NoConnection, NoAnswer = errors.ConnectionError, errors.TimeoutError
 
 
 class Refused(Exception):
