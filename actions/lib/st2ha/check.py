@@ -12,7 +12,7 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "auth")
+LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "auth", "edge")
 """Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
 SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
 """What several layers and their drivers import: once, before they part, instead of by each of them."""

@@ -13,6 +13,7 @@ from st2ha.errors import BadInput
 
 if TYPE_CHECKING:
     from st2ha.auth.settings import Auth
+    from st2ha.edge.settings import Edge
     from st2ha.mysql.settings import Mysql
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm
@@ -86,6 +87,7 @@ class Deployment:
     sensors: Optional[Sensors] = None
     auth: Optional[Auth] = None
     upgrade: Optional[Upgrade] = None
+    edge: Optional[Edge] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -111,6 +113,7 @@ PARSERS = {
     "sensors": "st2ha.partition.settings",
     "auth": "st2ha.auth.settings",
     "upgrade": "st2ha.upgrade.settings",
+    "edge": "st2ha.edge.settings",
 }
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 

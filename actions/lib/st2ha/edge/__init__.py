@@ -1,0 +1,1 @@
+"""The edge: load balancers, their VIP, and the groups of StackStorm nodes behind them."""

@@ -1,0 +1,1 @@
+"""nginx on the balancers: checked, and pointed to another group of nodes."""

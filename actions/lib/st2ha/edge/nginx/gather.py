@@ -1,0 +1,200 @@
+"""Read the edge: balancers from inside, and every path to StackStorm as clients take it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Optional, Union
+
+from st2ha.edge.content import PROBES, Reply, service_of
+from st2ha.edge.nginx import lines
+from st2ha.edge.nginx.facts import Disk, Front, Marker, Snapshot, Unread
+from st2ha.edge.nginx.parse import parse_disk, parse_marker
+from st2ha.edge.nginx.render import GENERATION, stamp
+from st2ha.edge.nginx.script import read_script
+from st2ha.edge.settings import Balancer, Edge, Nginx
+from st2ha.edge.web import Question, ask
+from st2ha.errors import BadInput, HostError
+from st2ha.probe import Attempt, Silence, Silent, ask_all
+
+READING_LIMIT = 8 * 1024 * 1024
+Replies = Mapping[Question, Union[Reply, Silent]]
+
+
+def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None) -> Snapshot:
+    """Everything, in two rounds of at most `timeout_s` each. `group`: ask its nodes directly as well."""
+    at = time.time()
+    context = _context(edge)
+    markers = {name: _marker_question(nginx, name, address) for name, address in edge.addresses.items()}
+
+    public = [each for name, at in edge.addresses.items() for each in public_questions(edge, name, at)]
+
+    def answer(target: Union[Balancer, Question], attempt: Attempt) -> Union[Disk, Reply, Unread]:
+        return (
+            read_disk(edge, nginx, target, attempt) if isinstance(target, Balancer) else ask(target, attempt, context)
+        )
+
+    targets: list[Union[Balancer, Question]] = [*edge.balancers, *markers.values(), *public]
+    found = ask_all(targets, answer, edge.timeout_s)
+    disks = {each.name: _disk(found[each]) for each in edge.balancers}
+    told = {name: _marker(found[question]) for name, question in markers.items()}
+    upstreams = {name: _conf(disk) for name, disk in disks.items()}
+    servers = {name: {up: at for up, at in each[0].items() if up in edge.upstreams} for name, each in upstreams.items()}
+    questions: list[Union[Balancer, Question]] = [*_direct(edge, servers, told, group)]
+    for name, address in edge.addresses.items():
+        questions += inner_questions(edge, nginx, name, address, told[name])
+    found.update(ask_all(questions, answer, edge.timeout_s))
+    replies = {
+        each: reply
+        for each, reply in found.items()
+        if isinstance(each, Question) and not isinstance(reply, (Disk, Unread))
+    }
+    return Snapshot(
+        disks=disks,
+        fronts={
+            name: replace(front_of(name, told[name], replies), occupied=_occupied(found[markers[name]]))
+            for name in edge.addresses
+        },
+        nodes={(each.about[1], each.about[2]): reply for each, reply in replies.items() if each.about[0] == "node"},
+        servers=servers,
+        passed={name: each[1] for name, each in upstreams.items()},
+        at=at,
+    )
+
+
+def read_disk(edge: Edge, nginx: Nginx, balancer: Balancer, attempt: Attempt) -> Union[Disk, Unread]:
+    """One balancer from inside."""
+    if balancer.prefix is None:
+        return Unread("it has no `command` in the configuration")
+    boundary = f"part-{os.urandom(8).hex()}"
+    script = read_script(boundary, nginx.program, nginx.config_file, nginx.pid_file, edge.vip or "", nginx.files)
+    try:
+        output = balancer.door().run(["sh", "-s"], attempt.left_s() * 0.9, script, READING_LIMIT)
+        return parse_disk(output, boundary, nginx.files)
+    except HostError as error:
+        return Unread(str(error))
+    except (ValueError, KeyError, StopIteration):
+        return Unread("what its shell printed is not whole")
+
+
+def public_questions(edge: Edge, name: str, address: str) -> list[Question]:
+    """What clients ask at one address."""
+    found = []
+    for upstream in edge.upstreams:
+        probe, about = PROBES[service_of(upstream)], ("public", name, upstream)
+        found.append(Question(about, address, edge.port, probe.public, probe.method, edge.host_name, edge.tls))
+    return found
+
+
+def inner_questions(
+    edge: Edge, nginx: Nginx, name: str, address: str, marker: object, members: bool = True
+) -> list[Question]:
+    """What the marker's server is asked, where it runs: each upstream, and each node of its group."""
+    if not isinstance(marker, Marker):
+        return []
+    found = [Question(("inner", name, each), address, nginx.marker_port, f"/{each}") for each in edge.upstreams]
+    nodes = edge.groups.get(marker.group, ()) if members and name != "vip" else ()
+    return found + [
+        Question(("member", name, each, node), address, nginx.marker_port, f"/{each}/{node}")
+        for each in edge.upstreams
+        for node in nodes
+    ]
+
+
+def front_of(name: str, marker: Union[Marker, Silent, None], replies: Replies) -> Front:
+    """What the address answered."""
+    own = [(each.about, reply) for each, reply in replies.items() if each.about[1] == name]
+    return Front(
+        marker=marker,
+        inner={about[2]: reply for about, reply in own if about[0] == "inner"},
+        public={about[2]: reply for about, reply in own if about[0] == "public"},
+        members={(about[2], about[3]): reply for about, reply in own if about[0] == "member"},
+    )
+
+
+def ask_marker(edge: Edge, nginx: Nginx, name: str, timeout_s: float) -> Union[Marker, Silent, None]:
+    """What runs at an address right now."""
+    question = _marker_question(nginx, name, edge.addresses[name])
+    return _marker(ask_all([question], ask, timeout_s)[question])
+
+
+def ask_front(edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None]) -> Front:
+    """One address, by clients' paths and through the upstreams."""
+    context = _context(edge)
+    address = edge.addresses[name]
+    questions = public_questions(edge, name, address)
+    questions += inner_questions(edge, nginx, name, address, marker, members=False)
+    replies = ask_all(questions, lambda question, attempt: ask(question, attempt, context), edge.timeout_s)
+    return front_of(name, marker, replies)
+
+
+def _marker_question(nginx: Nginx, name: str, address: str) -> Question:
+    return Question(("marker", name), address, nginx.marker_port, GENERATION)
+
+
+def _disk(answer: object) -> Union[Disk, Unread]:
+    if isinstance(answer, (Disk, Unread)):
+        return answer
+    return Unread(answer.reason if isinstance(answer, Silent) else "no answer")
+
+
+def _marker(answer: object) -> Union[Marker, Silent, None]:
+    if isinstance(answer, Reply):
+        return parse_marker(answer)
+    if isinstance(answer, Silent) and answer.kind is Silence.REFUSED:
+        return None  # nothing listens there: the pack's file does not run
+    return answer if isinstance(answer, Silent) else None
+
+
+def _occupied(answer: object) -> bool:
+    """Whether somebody accepts there who is not this pack's server."""
+    if isinstance(answer, Reply):
+        return parse_marker(answer) is None
+    return isinstance(answer, Silent) and answer.kind in (Silence.HUNG, Silence.BROKEN)
+
+
+def _conf(disk: Union[Disk, Unread]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """The upstreams' servers, and the upstreams passed to, in all files that nginx reads."""
+    servers: dict[str, tuple[str, ...]] = {}
+    passed: set[str] = set()
+    for file in disk.files if isinstance(disk, Disk) else ():
+        if (
+            stamp(file.text.encode("utf-8", "replace")) is None
+            and "proxy_pass" not in file.text
+            and ("upstream" not in file.text)
+        ):
+            continue
+        try:
+            directives = lines.read(file.text.encode("utf-8", "surrogateescape"))
+        except BadInput:
+            continue
+        servers.update(lines.servers(directives))
+        if stamp(file.text.encode("utf-8", "replace")) is None:
+            passed |= lines.passed(directives)
+    return servers, frozenset(passed)
+
+
+def _direct(
+    edge: Edge,
+    servers: Mapping[str, Mapping[str, tuple[str, ...]]],
+    told: Mapping[str, object],
+    group: Optional[str],
+) -> Iterable[Question]:
+    """The nodes of `group`; and those that a balancer names whose marker's server cannot be asked about them."""
+    nodes = edge.groups.get(group or "", ())
+    wanted = {(upstream, f"{node}:{port}") for upstream, port in edge.upstreams.items() for node in nodes}
+    for name, found in servers.items():
+        if not isinstance(told[name], Marker):
+            wanted |= {(upstream, address) for upstream, addresses in found.items() for address in addresses}
+    for upstream, address in sorted(wanted):
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit():
+            probe = PROBES[service_of(upstream)]
+            yield Question(("node", upstream, address), host, int(port), probe.path, probe.method)
+
+
+def _context(edge: Edge) -> Optional[ssl.SSLContext]:
+    return ssl.create_default_context(cafile=edge.ca_file) if edge.tls else None

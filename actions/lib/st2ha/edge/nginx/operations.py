@@ -1,0 +1,108 @@
+"""nginx_check, nginx_switch and nginx_switch_undo. Entry files and issue-wide plans call these."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from st2ha.change import change
+from st2ha.config import Deployment, number_in
+from st2ha.edge.nginx import decide
+from st2ha.edge.nginx.act import Acting
+from st2ha.edge.nginx.assess import assess, healthy_words
+from st2ha.edge.nginx.decide import Target
+from st2ha.edge.nginx.facts import Snapshot
+from st2ha.edge.nginx.gather import gather
+from st2ha.edge.settings import Edge, Nginx
+from st2ha.errors import BadInput
+from st2ha.plan import Decision, Plan
+from st2ha.report import Report
+
+
+def settings_of(deployment: Deployment, timeout_s: Optional[float] = None) -> tuple[Edge, Nginx]:
+    """The deployment's edge, and where its nginx is."""
+    edge: Edge = deployment.require("edge", timeout_s)
+    if edge.nginx is None:
+        raise BadInput(f"deployment {deployment.name!r} has no `edge.nginx`: add it, with upstreams_file at least")
+    return edge, edge.nginx
+
+
+def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
+    """Look at each balancer and the VIP."""
+    began = time.monotonic()
+    edge, nginx = settings_of(deployment, timeout_s)
+    snapshot = gather(edge, nginx)
+    facts = {"vip": edge.vip, "holders": list(snapshot.holders), "balancers": snapshot.rows()}
+    findings = assess(snapshot, edge, nginx, snapshot.at)
+    return Report("nginx", healthy_words(snapshot, edge), findings, facts, time.monotonic() - began)
+
+
+def switch(
+    deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+) -> dict[str, Any]:
+    """Point the upstreams of every balancer to `group`, with proof; what fails is put back as it was."""
+    edge, nginx = settings_of(deployment)
+    name = known_group(edge, group)
+    return _change(
+        edge, nginx, lambda world: decide.switch(world, edge, nginx, name, force), name, True, dry_run, deadline_s
+    )
+
+
+def undo(
+    deployment: Deployment, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+) -> dict[str, Any]:
+    """Give back, byte for byte, the files from before the last switch."""
+    edge, nginx = settings_of(deployment)
+    return _change(edge, nginx, lambda world: decide.undo(world, edge, nginx, force), None, False, dry_run, deadline_s)
+
+
+def known_group(edge: Edge, group: object) -> str:
+    """The group that was named; an empty target is refused: st2web drops a value it does not understand."""
+    names = ", ".join(edge.groups) or "none: add edge.groups to the configuration"
+    if not isinstance(group, str) or not group.strip():
+        raise BadInput(f"parameter `group` is {group!r}: name a group of nodes ({names})")
+    if group.strip() not in edge.groups:
+        raise BadInput(f"parameter `group` is {group.strip()[:60]!r}, which is not configured: use one of {names}")
+    return group.strip()
+
+
+def _change(
+    edge: Edge, nginx: Nginx, decision: Any, group: Optional[str], keep_former: bool, dry_run: bool, deadline_s: float
+) -> dict[str, Any]:
+    number_in("parameter `deadline_s`", deadline_s, 1, 3600)
+    shown = {"diff": ""}
+    targets: dict[str, Target] = {}
+
+    def decided(snapshot: Snapshot) -> Decision:
+        found, wanted = decision(snapshot)
+        shown["diff"] = decide.diff(snapshot, wanted)
+        targets.update(wanted)
+        return found  # type: ignore[no-any-return]
+
+    former = _Former(edge, nginx)
+    result = change(
+        lambda: gather(edge, nginx, group),
+        decided,
+        lambda snapshot: former.verbs() or Acting(edge, nginx, targets, keep_former).verbs(),
+        lambda snapshot: assess(snapshot, edge, nginx, snapshot.at),
+        dry_run,
+        deadline_s,
+        undo=former.plan,
+    )
+    return {**result, **shown}
+
+
+class _Former:
+    """The way back of a change that was not finished."""
+
+    def __init__(self, edge: Edge, nginx: Nginx) -> None:
+        self._edge, self._nginx = edge, nginx
+        self._targets: dict[str, Target] = {}
+
+    def plan(self, before: Snapshot, now: Snapshot) -> Optional[Plan]:
+        found, self._targets = decide.back(before, now, self._edge, self._nginx)
+        return found
+
+    def verbs(self) -> Any:
+        """Of the way back, once it was planned."""
+        return Acting(self._edge, self._nginx, self._targets, keep_former=False).verbs() if self._targets else None

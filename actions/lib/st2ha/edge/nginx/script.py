@@ -1,0 +1,94 @@
+"""What runs on a balancer: one shell script to read all of it, one to write. They come by standard input.
+
+The write is safe against being killed at any moment: files are replaced by rename; a file that nginx refuses is put
+back in the same script; what was replaced is kept beside it, under a name that no `include *` of nginx matches.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+
+CHANGED, NGINX_REFUSES = 75, 76
+READ = r"""
+exec 2>&1
+part() { printf '\n%s %s\n' "$boundary" "$1"; }
+words=$("$program" -T -q -c "$config" 2>&1)
+code=$?
+part "test $code"
+printf '%s\n' "$words"
+part files
+printf '%s\n' "$words" | sed -n 's/^# configuration file \(.*\):$/\1/p' |
+  while IFS= read -r file; do stat -L -c '%.3Y %n' -- "$file"; done
+part now
+date +%s.%N
+part processes
+pid=$(cat -- "$pid_file" 2>/dev/null)
+if [ -n "$pid" ]; then ps -o pid=,ppid=,etimes=,args= -p "$pid" --ppid "$pid"; fi
+part vip
+[ -z "$vip" ] || ip -o address show to "$vip"
+content() { if [ -e "$1" ]; then printf 'is %s\n' "$(base64 -w0 -- "$1")"; else echo absent; fi; }
+owned() {
+  file=$(readlink -f -- "$1"); dir=$(dirname -- "$file"); name=$(basename -- "$file")
+  part "owned $1"
+  if [ -w "$file" ] && [ -w "$dir" ]; then echo writable; else echo readonly; fi
+  if [ -e "$dir/.$name.st2ha-old" ]; then echo unfinished; else echo finished; fi
+  content "$file"
+  content "$dir/.$name.st2ha-former"
+}
+"""
+WRITE = r"""
+set -eu
+digest() { if [ -e "$1" ]; then sha256sum <"$1" | cut -d' ' -f1; else echo absent; fi; }
+place() { file=$(readlink -f -- "$1"); old=$(dirname -- "$file")/.$(basename -- "$file").st2ha; }
+check() {
+  place "$1"
+  now=$(digest "$file")
+  if [ "$now" != "$2" ] && [ "$now" != "$3" ]; then echo "$1 has changed since it was read" >&2; exit 75; fi
+}
+put() {
+  place "$1"
+  if [ "$(digest "$file")" = "$2" ]; then return 0; fi
+  cp -p -- "$file" "$old-new"
+  base64 -d >"$old-new"
+  if [ "$(digest "$old-new")" != "$2" ]; then echo "$1 could not be written" >&2; exit 74; fi
+  sync -- "$old-new"
+  if [ ! -e "$old-old" ]; then ln -- "$file" "$old-old"; fi
+  mv -- "$old-new" "$file"
+}
+back() { place "$1"; rm -f -- "$old-new"; if [ -e "$old-old" ]; then mv -- "$old-old" "$file"; fi; }
+keep() {
+  place "$1"
+  if [ ! -e "$old-old" ]; then return 0; fi
+  if [ "$keep_former" = yes ]; then mv -- "$old-old" "$old-former"; else rm -- "$old-old"; fi
+}
+"""
+
+
+def read_script(boundary: str, program: str, config: str, pid_file: str, vip: str, owned: Sequence[str]) -> bytes:
+    """Prints parts, each after a line of `boundary` and its name."""
+    head = _variables(boundary=boundary, program=program, config=config, pid_file=pid_file, vip=vip)
+    tail = "".join(f"owned {shlex.quote(path)}\n" for path in owned)
+    return (head + READ + tail + "exit 0\n").encode()
+
+
+def write_script(program: str, config: str, files: Mapping[str, tuple[str, str, bytes]], keep_former: bool) -> bytes:
+    """`files`: path -> digest as read, digest to be, content. CHANGED or NGINX_REFUSES: nothing was written."""
+    quoted = {path: shlex.quote(path) for path in files}
+    each = " ".join(quoted.values())
+    lines = [_variables(program=program, config=config, keep_former="yes" if keep_former else "no"), WRITE]
+    lines += [f"check {quoted[path]} {was} {to_be}\n" for path, (was, to_be, _) in files.items()]
+    undo = f'for each in {each}; do back "$each"; done'
+    lines.append(f"trap {shlex.quote(undo)} EXIT\n")
+    for path, (_, to_be, content) in files.items():
+        lines.append(f"put {quoted[path]} {to_be} <<'END'\n{base64.encodebytes(content).decode()}END\n")
+    lines.append(
+        'if ! words=$("$program" -t -q -c "$config" 2>&1); then printf "%s\\n" "$words" >&2; exit 76; fi\n'
+        f'trap - EXIT\nfor each in {each}; do keep "$each"; done\n'
+    )
+    return "".join(lines).encode()
+
+
+def _variables(**values: str) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

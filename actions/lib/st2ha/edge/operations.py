@@ -1,0 +1,45 @@
+"""The edge as a whole: what ha.check asks, and what an upgrade calls."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from st2ha.config import Deployment
+from st2ha.edge.settings import Edge
+from st2ha.report import Finding, Report
+
+
+def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
+    """All parts of the edge that are configured, as one report."""
+    began = time.monotonic()
+    edge: Edge = deployment.require("edge", timeout_s)
+    reports: list[Report] = []
+    if edge.nginx is not None:
+        from st2ha.edge.nginx import operations as nginx
+
+        reports.append(nginx.check(deployment, timeout_s))
+    findings: tuple[Finding, ...] = tuple(finding for report in reports for finding in report.findings)
+    facts: dict[str, Any] = {}
+    for report in reports:
+        facts.update(report.facts)
+    healthy = "; ".join(report.healthy for report in reports) or "nothing of it is configured"
+    return Report("edge", healthy, findings, facts, time.monotonic() - began)
+
+
+def switch(
+    deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+) -> dict[str, Any]:
+    """Send clients to `group`; the result is that of nginx_switch. BadInput if no balancer software is configured."""
+    from st2ha.edge.nginx import operations as nginx
+
+    return nginx.switch(deployment, group, force, dry_run, deadline_s)
+
+
+def undo(
+    deployment: Deployment, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+) -> dict[str, Any]:
+    """Send clients back to where they went before the last switch."""
+    from st2ha.edge.nginx import operations as nginx
+
+    return nginx.undo(deployment, force, dry_run, deadline_s)
