@@ -255,4 +255,4 @@ def test_the_example_is_a_fleet() -> None:
     found = select({"deployments": [{"name": "d", "sensors": yaml.safe_load(text)["deployments"][0]["sensors"]}]})
     layer: Sensors = found.require("sensors")
     assert [node.name for node in layer.nodes] == ["sensor1", "sensor2"]
-    assert layer.told_by_config() is not None
+    assert [place.host for place in layer.places] == ["sensor1.example.com", "sensor2.example.com"]

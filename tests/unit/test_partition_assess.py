@@ -88,7 +88,7 @@ CASES: list[tuple[str, Change, str, str]] = [
     ("kvstore", lambda s: told(s, 1, node="a"), "NameClash", "a and b have this sensor_node_name"),
     ("kvstore", lambda s: node(s, 1, container=None, unread="no ssh", running=None), "NodeUnread", "known: no ssh"),
     ("hash", lambda s: replace(s, members=(s.members or ())[1:]), "NodeSilent EventsLost", "container of host-a"),
-    ("kvstore", lambda s: node(s, 0, map_changed_at=130.0), "StaleMap", "changed 30 s after its container started"),
+    ("kvstore", lambda s: node(s, 0, map_changed_at=130.0, running=None), "StaleMap", "changed 30 s after its cont"),
     ("hash", lambda s: node(s, 0, map_changed_at=130.0), "", ""),
     ("file", lambda s: _disabled(s), "DisabledButRunning", "runs pack.Sensor0, disabled"),
     ("file", lambda s: node(s, 0, running=frozenset()), "SensorGivenUp", "has no process"),
@@ -155,6 +155,25 @@ def test_equal_ranges_over_few_sensors_may_be_unbalanced() -> None:
 def test_nothing_that_a_fleet_says_breaks_the_rules(ranges: list[str | None], size: int) -> None:
     nodes = tuple(SensorNode(f"n{i}", Container(f"n{i}", "hash", each)) for i, each in enumerate(ranges))
     assess(Snapshot(nodes, SENSORS[:size], members=(), timers=()), SensorsLimits())
+
+
+def test_a_map_that_changed_to_what_its_container_runs_is_not_stale() -> None:
+    assert found(node(healthy("kvstore"), 0, map_changed_at=130.0)) == {}
+
+
+def test_a_node_whose_processes_are_seen_is_silent_without_its_container() -> None:
+    """Whatever the registry still says; and of two nodes on a host the one that was seen is not the lost one."""
+    snapshot = node(healthy("hash"), 1, containers=(), running=frozenset())
+    assert found(snapshot)["NodeSilent"].message == "no sensor container runs there"
+    assert found(snapshot)["EventsLost"].message.startswith("4 sensors of b run nowhere")
+    shared = tuple(replace(each, host="h", containers=(7,) if each.name != "a" else None) for each in snapshot.nodes)
+    two = replace(snapshot, nodes=shared, members=(Member("h", 7), Member("h", 8)))
+    assert [each.name for each in two.silent()] == ["a"]
+
+
+def test_without_the_api_nothing_is_said_of_sensors() -> None:
+    snapshot = replace(healthy("hash"), sensors=(), members=None, timers=None, unread="StackStorm's API is away")
+    assert set(found(snapshot)) == {"SensorsUnread"}
 
 
 # -- recorded fleets

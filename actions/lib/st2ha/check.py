@@ -12,8 +12,10 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "auth", "edge")
-"""Layers of the configuration; `st2ha.<layer>.operations` has its `check(deployment, timeout_s) -> Report`."""
+LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "sensors", "edge", "auth")
+"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
+PACKAGES = {"sensors": "partition"}
+"""Layers whose package has another name."""
 SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
 """What several layers and their drivers import: once, before they part, instead of by each of them."""
 PATIENCE, SPARE_S = 3.0, 5.0
@@ -52,7 +54,7 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> Report:
     began = time.monotonic()
     try:
-        module = importlib.import_module(f"st2ha.{layer}.operations")
+        module = importlib.import_module(f"st2ha.{PACKAGES.get(layer, layer)}.operations")
         check_layer: Callable[[Deployment, Optional[float]], Report] = module.check
         return check_layer(deployment, timeout_s)
     except HaError as error:
@@ -60,5 +62,7 @@ def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> 
 
 
 def _unchecked(layer: str, why: str, elapsed_s: float = 0.0) -> Report:
-    finding = Finding("LayerUnchecked", Severity.UNKNOWN, layer, why, f"correct it, then run {layer}_check")
+    finding = Finding(
+        "LayerUnchecked", Severity.UNKNOWN, layer, why, f"correct it, then run {PACKAGES.get(layer, layer)}_check"
+    )
     return Report(layer, "", (finding,), {}, elapsed_s)

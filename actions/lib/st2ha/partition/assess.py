@@ -62,6 +62,14 @@ def named(refs: list[str]) -> str:
     return ", ".join(refs[:SHOWN]) + more
 
 
+def sensors_unread(scene: Scene) -> Iterator[Finding]:
+    if scene.snapshot.unread is not None:
+        yield scene.finding(
+            "SensorsUnread", Severity.UNKNOWN, f"which sensors there are is not known: {scene.snapshot.unread}",
+            "make StackStorm's API answer, or correct the layer `stackstorm`",
+        )  # fmt: skip
+
+
 def node_unread(scene: Scene) -> Iterator[Finding]:
     for node in scene.snapshot.nodes:
         if node.container is None:
@@ -209,6 +217,6 @@ def unbalanced(scene: Scene) -> Iterator[Finding]:
 
 
 RULES = (
-    node_unread, name_clash, empty_list, missing_from_map, ranges_unreadable, unowned, owned_twice, mixed_providers,
-    ranges_gap, ranges_overlap, range_clamped, unbalanced,
+    sensors_unread, node_unread, name_clash, empty_list, missing_from_map, ranges_unreadable, unowned, owned_twice,
+    mixed_providers, ranges_gap, ranges_overlap, range_clamped, unbalanced,
 )  # fmt: skip

@@ -17,11 +17,12 @@ def node_silent(scene: Scene) -> Iterator[Finding]:
     """By host where hosts are known; else only how many are missing."""
     silent, members = scene.snapshot.silent(), scene.snapshot.members
     for node in silent:
+        registry = f"no sensor container of {node.host} is in the service registry"
         yield scene.finding(
-            "NodeSilent", Severity.CRITICAL, f"no sensor container of {node.host} is in the service registry",
-            "start st2sensorcontainer there; nobody takes its sensors meanwhile", node.name,
+            "NodeSilent", Severity.CRITICAL, "no sensor container runs there" if node.is_down else registry,
+            "start st2sensorcontainer there; nobody takes its sensors meanwhile, unless by sensor_takeover", node.name,
         )  # fmt: skip
-    unplaced = [node for node in scene.snapshot.nodes if node.host is None]
+    unplaced = [node for node in scene.snapshot.nodes if node.host is None and node.containers is None]
     if members is not None and unplaced and not silent and len(members) < len(scene.snapshot.nodes):
         missing = len(scene.snapshot.nodes) - len(members)
         yield scene.finding(
@@ -46,9 +47,11 @@ def events_lost(scene: Scene) -> Iterator[Finding]:
 
 
 def stale_map(scene: Scene) -> Iterator[Finding]:
-    """Keys and the file are read once, when the container starts."""
+    """Keys and the file are read once, when the container starts. One that runs what its map says is as good as new."""
     for node in scene.snapshot.read:
         if node.container is None or node.container.provider not in ("kvstore", "file"):
+            continue
+        if node.running == frozenset(ref for ref, nodes in scene.owners.items() if node.name in nodes):
             continue
         if node.started_at is not None and node.map_changed_at is not None and node.map_changed_at > node.started_at:
             later_s = node.map_changed_at - node.started_at

@@ -20,7 +20,8 @@ class SensorNode:
     """One sensor node under our own name for it. None stands for what could not be seen.
 
     `container` is what its st2.conf (with its sensor_node_name), its key or the file tell it; `unread` says why not.
-    `running` are the references of its sensor processes. Times are seconds since 1970, of one clock.
+    `running` are the references of its sensor processes, `containers` the numbers of its containers' processes. Times
+    are seconds since 1970, of one clock.
     """
 
     name: str
@@ -29,8 +30,14 @@ class SensorNode:
     host: Optional[str] = None
     weight: float = 1.0
     running: Optional[frozenset[str]] = None
+    containers: Optional[tuple[int, ...]] = None
     started_at: Optional[float] = None
     map_changed_at: Optional[float] = None
+
+    @property
+    def is_down(self) -> bool:
+        """Its processes were seen, and its container is none of them."""
+        return self.containers == ()
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,17 @@ class Event:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A fleet. `members` and `timers` are those of the registry's groups, None if it is off or was not asked."""
+    """A fleet. `members` and `timers` are those of the registry's groups, None if it is off or was not asked.
+
+    `unread` says why StackStorm's API did not tell the sensors.
+    """
 
     nodes: tuple[SensorNode, ...]
     sensors: tuple[Sensor, ...]
     members: Optional[tuple[Member, ...]] = None
     timers: Optional[tuple[Member, ...]] = None
     events: tuple[Event, ...] = ()
+    unread: Optional[str] = None
 
     @property
     def enabled(self) -> tuple[Sensor, ...]:
@@ -76,19 +87,51 @@ class Snapshot:
         return Ownership(replace(each, node=name) for name, each in told if each is not None)
 
     def silent(self) -> tuple[SensorNode, ...]:
-        """Nodes whose host has fewer containers in the registry than sensor nodes here."""
-        if self.members is None:
-            return ()
+        """Nodes without a container: by their own processes, else by their host's containers in the registry.
+
+        Of several nodes on a host, those whose container was seen are not the ones that the registry lacks.
+        """
         there: dict[str, int] = {}
-        for member in self.members:
+        for member in self.members or ():
             there[member.host] = there.get(member.host, 0) + 1
-        lost = []
-        for node in self.nodes:
-            if node.host is not None:
-                there[node.host] = there.get(node.host, 0) - 1
-                if there[node.host] < 0:
-                    lost.append(node)
-        return tuple(lost)
+        lost = {node.name for node in self.nodes if node.is_down}
+        placed = [node for node in self.nodes if node.host is not None and not node.is_down]
+        for node in sorted(placed, key=lambda each: not each.containers):
+            host = str(node.host)
+            there[host] = there.get(host, 0) - 1
+            if self.members is not None and there[host] < 0:
+                lost.add(node.name)
+        return tuple(node for node in self.nodes if node.name in lost)
+
+    def node(self, name: str) -> SensorNode:
+        """The node of that name, which must be one of `nodes`."""
+        return next(node for node in self.nodes if node.name == name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a node: what it is told, and what was seen of it."""
+        fleet, lost = self.ownership(), {node.name for node in self.silent()}
+        owned = [owner for each in self.enabled for owner in fleet.owners(each.ref)]
+        return [
+            {
+                "node": node.name,
+                "host": node.host,
+                "provider": node.container.provider if node.container else None,
+                "told": _told(node.container),
+                "owns": owned.count(node.name) if node.container else None,
+                "runs": None if node.running is None else len(node.running),
+                "silent": node.name in lost,
+                "unread": node.unread,
+            }
+            for node in self.nodes
+        ]
+
+
+def _told(container: Optional[Container]) -> Optional[str]:
+    if container is None:
+        return None
+    if container.provider in ("kvstore", "file"):
+        return "nothing: it is missing" if container.refs is None else f"a list of {len(container.refs)}"
+    return container.hash_ranges or "everything"
 
 
 def members_from(body: Mapping[str, Any]) -> tuple[Member, ...]:
@@ -100,6 +143,27 @@ def members_from(body: Mapping[str, Any]) -> tuple[Member, ...]:
 def events_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Event, ...]:
     """Rows of /v1/triggerinstances, the latest first as StackStorm lists them, or in any order."""
     return tuple(_event(row) for row in rows)
+
+
+def key_changes_from(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """When keys changed last, by trigger instances of core.st2.key_value_pair: the API itself tells it of no key."""
+    found: dict[str, float] = {}
+    for row in rows:
+        payload = row.get("payload")
+        told = payload if isinstance(payload, Mapping) else {}
+        pair = told.get("new_object") or told.get("object")
+        if isinstance(pair, Mapping):
+            name, at = str(pair.get("name")), _seconds(str(row.get("occurrence_time")))
+            found[name] = max(at, found.get(name, 0.0))
+    return found
+
+
+def made_at(row: Optional[Mapping[str, Any]]) -> float:
+    """When a row of the database was made: its id (an ObjectId) begins with it. 0 where it is none."""
+    try:
+        return float(int(str((row or {}).get("id"))[:8], 16))
+    except ValueError:
+        return 0.0
 
 
 def _event(row: Mapping[str, Any]) -> Event:

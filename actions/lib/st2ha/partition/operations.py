@@ -11,15 +11,35 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput
 from st2ha.partition import inputs
 from st2ha.partition.artifacts import told_by_keys
+from st2ha.partition.assess import assess, healthy_words
 from st2ha.partition.fleet import Fleet, Sensor, checked
+from st2ha.partition.gather import gather
 from st2ha.partition.hash import sensor_hash
 from st2ha.partition.plan import plan, result_of
 from st2ha.partition.providers import Container, Ownership, key_of
 from st2ha.partition.settings import PARTITION_FILE, Sensors
-from st2ha.report import clip
+from st2ha.report import Report, clip
 
+TITLE = "Sensors"
 PROVIDERS = ("hash", "kvstore", "file")
 MOVES = ("few", "any")
+
+
+def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
+    """What every node is told and runs, held against StackStorm's sensors, registry and last events."""
+    began = time.monotonic()
+    settings: Sensors = deployment.require("sensors", timeout_s)
+    snapshot = gather(deployment, settings).snapshot
+    facts = {
+        "nodes": snapshot.rows(),
+        "sensors": len(snapshot.sensors),
+        "enabled": len(snapshot.enabled),
+        "containers": None if snapshot.members is None else len(snapshot.members),
+        "timer_engines": None if snapshot.timers is None else len(snapshot.timers),
+        "events": len(snapshot.events),
+    }
+    findings = assess(snapshot, settings.limits)
+    return Report(TITLE, healthy_words(snapshot), findings, facts, time.monotonic() - began)
 
 
 def lookup(find: Callable[[], Deployment], named: bool, refs: Any, today: Any = None) -> dict[str, Any]:

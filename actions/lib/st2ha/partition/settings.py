@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from st2ha.config import Section
 from st2ha.errors import BadInput
+from st2ha.hosts import Door, door, parse_prefix
 from st2ha.partition.fleet import Node, Wish
 from st2ha.partition.providers import PROVIDERS, Container
 
 PARTITION_FILE = "/etc/st2/sensor_partition.yaml"
+ST2_CONF = "/etc/st2/st2.conf"
+STOP = "systemctl stop st2sensorcontainer"
+START = "systemctl start st2sensorcontainer"
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,49 @@ class SensorsLimits:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a sensor node is. `prefix` leads inside, None: we may not look there; `host` is its name in the registry.
+
+    `stop` and `start` are run inside the node. `{name}` and `{host}` in them and in the prefix are the node's.
+    """
+
+    name: str
+    host: Optional[str] = None
+    prefix: Optional[tuple[str, ...]] = None
+    config_file: str = ST2_CONF
+    stop: tuple[str, ...] = tuple(STOP.split())
+    start: tuple[str, ...] = tuple(START.split())
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"name": self.name, "host": self.host or self.name}
+
+    def door(self) -> Door:
+        """The way in; only for a node that has a prefix."""
+        return door(self.prefix or (), self.names)
+
+    def words(self, command: tuple[str, ...]) -> list[str]:
+        """A command with this node's names in its places."""
+        return [word.format(**self.names) for word in command]
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """When a silent node's sensors may go to the others.
+
+    `witness` is run inside the other nodes and fails if they do not reach the lost one; `fence` is run here and makes
+    sure that it is off.
+    """
+
+    grace_s: float = 60.0
+    max_nodes: int = 1
+    witness: Optional[tuple[str, ...]] = None
+    fence: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
 class Sensors:
-    """One fleet. `hash_ranges` are those that the nodes' st2.conf hold today, by node."""
+    """One fleet. `hash_ranges` are those that the nodes' st2.conf hold today, by node, where we may not look inside."""
 
     nodes: tuple[Node, ...]
     provider: Optional[str] = None  # not said: what runs today is not known
@@ -34,6 +80,15 @@ class Sensors:
     never: tuple[Wish, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
     limits: SensorsLimits = SensorsLimits()
+    places: tuple[Place, ...] = ()
+    takeover: Takeover = Takeover()
+    timeout_s: float = 10.0
+    stop_s: float = 60.0
+    start_s: float = 60.0
+
+    def place(self, name: str) -> Place:
+        """Where a node is; only for a name of `nodes`."""
+        return next((place for place in self.places if place.name == name), Place(name))
 
     def told_by_config(self) -> Optional[tuple[Container, ...]]:
         """What the containers are told, where the configuration alone says it (providers default and hash)."""
@@ -46,7 +101,10 @@ class Sensors:
 
 def parse(section: Section) -> Sensors:
     """The settings of one deployment; BadInput names what is wrong."""
-    section.known("provider", "partition_file", "nodes", "costs", "limits")
+    section.known(
+        "provider", "partition_file", "nodes", "costs", "limits", "command", "config_file", "stop_command",
+        "start_command", "takeover", "timeout_s", "stop_s", "start_s",
+    )  # fmt: skip
     parts = section.sections("nodes")
     if not parts:
         raise BadInput(f"{section.at('nodes')} is empty: list the sensor nodes by their sensor_node_name")
@@ -55,7 +113,10 @@ def parse(section: Section) -> Sensors:
     preferred: list[Wish] = []
     never: list[Wish] = []
     for part in parts:
-        part.known("name", "weight", "hash_ranges", "preferred", "never")
+        part.known(
+            "name", "weight", "hash_ranges", "preferred", "never", "host", "command", "config_file", "stop_command",
+            "start_command",
+        )  # fmt: skip
         node = Node(part.text("name"), part.number("weight", 1.0, low=1e-6, high=1e9))
         if node.name in {each.name for each in nodes}:
             raise BadInput(f"{part.at('name')} is {node.name!r}, which is used twice: give each node a name of its own")
@@ -74,7 +135,58 @@ def parse(section: Section) -> Sensors:
         never=tuple(never),
         costs=_costs(section),
         limits=_limits(section),
+        places=tuple(_place(section, part) for part in parts),
+        takeover=_takeover(section),
+        timeout_s=section.number("timeout_s", 10.0, low=0.05, high=600),
+        stop_s=section.number("stop_s", 60.0, low=1, high=3600),
+        start_s=section.number("start_s", 60.0, low=1, high=3600),
     )
+
+
+def _place(parent: Section, section: Section) -> Place:
+    """A node's own settings before those of the layer."""
+
+    def own(name: str) -> Section:
+        return section if section.optional_text(name) is not None else parent
+
+    path = own("config_file").optional_text("config_file") or ST2_CONF
+    if not path.startswith("/"):
+        raise BadInput(f"{own('config_file').at('config_file')} is {path[:60]!r}: give an absolute path")
+    return Place(
+        name=section.text("name"),
+        host=section.optional_text("host"),
+        prefix=parse_prefix(own("command"), "command"),
+        config_file=path,
+        stop=_command(own("stop_command"), "stop_command") or tuple(STOP.split()),
+        start=_command(own("start_command"), "start_command") or tuple(START.split()),
+    )
+
+
+def _takeover(parent: Section) -> Takeover:
+    section, defaults = parent.optional_section("takeover"), Takeover()
+    if section is None:
+        return defaults
+    section.known("grace_s", "max_nodes", "witness_command", "fence_command")
+    return Takeover(
+        grace_s=section.number("grace_s", defaults.grace_s, low=0, high=3600),
+        max_nodes=int(section.number("max_nodes", defaults.max_nodes, low=1, high=1000)),
+        witness=_command(section, "witness_command"),
+        fence=_command(section, "fence_command"),
+    )
+
+
+def _command(section: Section, name: str) -> Optional[tuple[str, ...]]:
+    """A command's words with their places {name} and {host} still open."""
+    text = section.optional_text(name)
+    try:
+        words = tuple(shlex.split(text or ""))
+        for word in words:
+            word.format(name="", host="")
+    except (ValueError, KeyError, IndexError, AttributeError):
+        raise BadInput(
+            f"{section.at(name)} cannot be read: write it as in a shell, with {{name}} or {{host}} for the node"
+        ) from None
+    return words or None
 
 
 def _limits(parent: Section) -> SensorsLimits:

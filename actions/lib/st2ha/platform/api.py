@@ -1,4 +1,4 @@
-"""StackStorm's API, read: every wait bounded, every error one sentence. The only module that speaks to it."""
+"""StackStorm's API: every wait bounded, every error one sentence. The only module that speaks to it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ApiError(HaError):
 
 
 class Api:
-    """One run's reads. All of them together end `timeout_s` after the first; close it, or use it in a `with`."""
+    """One run's requests. All of them together end `timeout_s` after the first; close it, or use it in a `with`."""
 
     def __init__(self, settings: Stackstorm) -> None:
         self._settings = settings
@@ -58,6 +58,11 @@ class Api:
 
     def key(self, name: str) -> Optional[str]:
         """The value of a key of scope system; None if there is none."""
+        row = self.key_row(name)
+        return None if row is None else str(row["value"])
+
+    def key_row(self, name: str) -> Optional[dict[str, Any]]:
+        """A key of scope system with its `id` and `value`; None if there is none."""
         try:
             body, _ = self.get(f"/v1/keys/{quote(name, safe='')}")
         except ApiError as error:
@@ -66,7 +71,31 @@ class Api:
             raise
         if not isinstance(body, dict) or not isinstance(body.get("value"), str):
             raise HaError(f"StackStorm's API at {self._where} gave no value for the key {name}: check api_url")
-        return str(body["value"])
+        return body
+
+    def put_key(self, name: str, value: str) -> None:
+        """Write a key of scope system, new or not."""
+        body = {"name": name, "value": value, "scope": "st2kv.system"}
+        self._send("PUT", f"/v1/keys/{quote(name, safe='')}", body)
+
+    def delete_key(self, name: str) -> None:
+        """Remove a key of scope system; that it is gone already is as good."""
+        try:
+            self._send("DELETE", f"/v1/keys/{quote(name, safe='')}", None)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def registered(self, group: str) -> Optional[list[dict[str, Any]]]:
+        """The members of a group of the service registry, none if it has no such group; None if the registry is off."""
+        groups, _ = self.get("/v1/service_registry/groups")
+        names = groups.get("groups") if isinstance(groups, dict) else None
+        if not names:
+            return None
+        if group not in names:
+            return []
+        body, _ = self.get(f"/v1/service_registry/groups/{quote(group, safe='')}/members")
+        return list(body.get("members") or []) if isinstance(body, dict) else None
 
     def pages(self, path: str) -> Iterator[dict[str, Any]]:
         """All rows of a list; X-Total-Count tells how many there are, each once even if one goes away meanwhile."""
@@ -86,7 +115,16 @@ class Api:
 
     def get(self, path: str, **query: Any) -> tuple[Any, dict[str, str]]:
         """One request: the parsed reply and its headers."""
-        reply = self._within(lambda left_s: self._ask(path, query, left_s), path)
+        reply = self._within(lambda left_s: self._ask("GET", path, query, None, left_s), path)
+        return self._body(reply, path), dict(reply.headers)
+
+    def _send(self, method: str, path: str, body: Optional[dict[str, Any]]) -> None:
+        """One writing request. After an error it may have been done all the same: read again."""
+        reply = self._within(lambda left_s: self._ask(method, path, {}, body, left_s), path)
+        if reply.status_code != 204:
+            self._body(reply, path)
+
+    def _body(self, reply: requests.Response, path: str) -> Any:
         try:
             body = reply.json()
         except ValueError:
@@ -94,16 +132,18 @@ class Api:
         if reply.status_code >= 300:
             reason = body.get("faultstring") if isinstance(body, dict) else None
             raise ApiError(reply.status_code, self._refusal(path, reply.status_code, str(reason or reply.reason)))
-        return body, dict(reply.headers)
+        return body
 
     def _refusal(self, path: str, status: int, reason: str) -> str:
         words = f"StackStorm's API at {self._where} answers {path} with {status} {' '.join(reason.split())[:200]}"
         return words + (": check api_key or token of the layer `stackstorm`" if status in (401, 403) else "")
 
-    def _ask(self, path: str, query: dict[str, Any], left_s: float) -> requests.Response:
+    def _ask(
+        self, method: str, path: str, query: dict[str, Any], body: Optional[dict[str, Any]], left_s: float
+    ) -> requests.Response:
         address = f"{self._settings.api_url}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
-            return self._session.get(address, timeout=left_s, allow_redirects=False)
+            return self._session.request(method, address, json=body, timeout=left_s, allow_redirects=False)
         except Timeout:
             raise DeadlineExceeded(self._late(path)) from None
         except SSLError:

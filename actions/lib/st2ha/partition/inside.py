@@ -1,0 +1,166 @@
+"""What a sensor node says of itself, read through its door: st2.conf, the partition file, its processes."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+from st2ha.errors import BadInput, CommandFailed, HostError
+from st2ha.hosts import Door, read_file
+from st2ha.partition.artifacts import told_by_file
+from st2ha.partition.providers import Container
+from st2ha.partition.settings import PARTITION_FILE, ST2_CONF, Place
+from st2ha.probe import Attempt
+from st2ha.st2conf import read
+
+CONTAINERS = "[s]t2sensorcontainer|[s]ensor_wrapper[.]py"
+"""The brackets keep the pattern from finding itself behind a remote shell."""
+NONE_FOUND = 1
+NODE_NAME = "sensornode1"
+"""StackStorm's default for sensor_node_name."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """One node's own word. The texts are whole files: never shown, st2.conf holds secrets.
+
+    `told` lacks the list of provider kvstore, which is in the datastore. `running` are the references of its sensor
+    processes, `containers` the process numbers of its containers; None: processes cannot be seen.
+    """
+
+    told: Container
+    conf: str = field(repr=False)
+    partition_file: str = PARTITION_FILE
+    file: Optional[str] = field(default=None, repr=False)
+    file_changed_at: Optional[float] = None
+    running: Optional[frozenset[str]] = None
+    containers: Optional[tuple[int, ...]] = None
+    started_at: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Why a node could not be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """A container or a sensor process; `age_s` in whole seconds."""
+
+    pid: int
+    parent: int
+    age_s: int
+    words: tuple[str, ...]
+
+    def option(self, name: str) -> Optional[str]:
+        """The value of `--name=value` or `--name value`."""
+        for word, following in zip(self.words, (*self.words[1:], None)):
+            if word == f"--{name}":
+                return following
+            if word.startswith(f"--{name}="):
+                return word.partition("=")[2]
+        return None
+
+
+def read_node(place: Place, attempt: Attempt, file: Optional[str] = None) -> Union[Inside, Unread]:
+    """All of one node. `file` is a partition file to read even if its provider does not use it."""
+    door = place.door()
+    try:
+        conf = read_file(door, place.config_file, _left(attempt)).decode("utf-8")
+        told, named = told_by_conf(conf, place.config_file)
+        path = file or named
+        text = _text(door, path, attempt) if path else None
+        changed_at = _changed_at(door, path, attempt) if path and text is not None else None
+        if told.provider == "file":
+            told = told_by_file(text, [told.node])[0] if text is not None else Container(told.node, "file")
+    except UnicodeDecodeError:
+        return Unread(f"{place.config_file}: it is not UTF-8 text")
+    except (HostError, BadInput, ValueError) as error:
+        return Unread(str(error))
+    running, containers, started_at = _processes(door, place, attempt)
+    return Inside(told, conf, path or PARTITION_FILE, text, changed_at, running, containers, started_at)
+
+
+def told_by_conf(text: str, where: str = "st2.conf") -> tuple[Container, Optional[str]]:
+    """What [sensorcontainer] tells, and the partition file that it names. BadInput if it is no st2.conf."""
+    section = read(text, where).get("sensorcontainer", {})
+    words = [part.partition(":") for part in (section.get("partition_provider") or "name:default").split(",")]
+    given = {name.strip(): value.strip() for name, _, value in words}
+    node, provider = section.get("sensor_node_name") or NODE_NAME, given.get("name", "").lower()
+    return Container(node, provider, given.get("hash_ranges")), given.get("partition_file")
+
+
+def _text(door: Door, path: str, attempt: Attempt) -> Optional[str]:
+    """A partition file's text; None if there is none."""
+    try:
+        return read_file(door, path, _left(attempt)).decode("utf-8")
+    except CommandFailed as error:
+        if "No such file" in str(error):
+            return None
+        raise
+
+
+def _changed_at(door: Door, path: str, attempt: Attempt) -> Optional[float]:
+    """When a file changed, by our clock: the node's own clock tells only how long ago."""
+    try:
+        changed = int(door.run(["stat", "-L", "-c", "%Y", "--", path], _left(attempt)))
+        return time.time() - (int(door.run(["date", "+%s"], _left(attempt))) - changed)
+    except (HostError, ValueError):
+        return None
+
+
+def _processes(
+    door: Door, place: Place, attempt: Attempt
+) -> tuple[Optional[frozenset[str]], Optional[tuple[int, ...]], Optional[float]]:
+    """Of other processes only their numbers are read: their arguments may hold secrets."""
+    try:
+        numbers = door.run(["pgrep", "-f", CONTAINERS], _left(attempt)).decode().split()
+        lines = door.run(["ps", "-ww", "-o", "pid=,ppid=,etimes=,args=", "-p", ",".join(numbers)], _left(attempt))
+    except CommandFailed as error:
+        return (frozenset(), (), None) if error.code == NONE_FOUND else (None, None, None)
+    except (HostError, ValueError):
+        return None, None, None
+    found = [each for each in map(_process, lines.decode("utf-8", "replace").splitlines()) if each is not None]
+    containers = [each for each in found if _is_container_of(each, place.config_file)]
+    pids = {each.pid for each in containers}
+    refs = [_ref(each) for each in found if each.parent in pids or (not pids and _tells(each, place.config_file))]
+    started_at = max((time.time() - each.age_s for each in containers), default=None)
+    return frozenset(ref for ref in refs if ref), tuple(sorted(pids)), started_at
+
+
+def _process(line: str) -> Optional[Process]:
+    words = line.split()
+    if len(words) < 4 or not all(word.isdigit() for word in words[:3]):
+        return None
+    return Process(int(words[0]), int(words[1]), int(words[2]), tuple(words[3:]))
+
+
+def _ref(process: Process) -> Optional[str]:
+    """The reference of a sensor process, by what sensor_wrapper.py is started with."""
+    pack, name = process.option("pack"), process.option("class-name")
+    return f"{pack}.{name}" if pack and name and any("sensor_wrapper" in word for word in process.words) else None
+
+
+def _is_container_of(process: Process, config_file: str) -> bool:
+    program = [word for word in process.words[:3] if word.rsplit("/", 1)[-1] == "st2sensorcontainer"]
+    return bool(program) and _same(process.option("config-file") or ST2_CONF, config_file)
+
+
+def _tells(process: Process, config_file: str) -> bool:
+    """A sensor that outlived its container, by its parent's arguments, which it is given."""
+    found = re.search(r'--config-file"?[=,]?\s*"?([^",\]\s]+)', " ".join(process.words))
+    return _same(found[1] if found else ST2_CONF, config_file)
+
+
+def _same(told: str, config_file: str) -> bool:
+    """A container may have been given a relative path."""
+    return told == config_file or (not told.startswith("/") and config_file.endswith("/" + told.lstrip("./")))
+
+
+def _left(attempt: Attempt) -> float:
+    """A little less than there is, so that the fact tells why rather than that nobody answered."""
+    return attempt.left_s() * 0.9
