@@ -30,7 +30,7 @@ def api(replay: Replay, **more: Any) -> Api:
 def test_the_recorded_sensors(replay: Replay) -> None:
     with api(replay) as asking:
         assert asking.sensors() == recorded("hash", "sensortypes")["body"]
-    assert replay.asked == ["/v1/sensortypes?limit=100&offset=0"]
+    assert replay.asked == ["/v1/sensortypes?limit=-1"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 250, 300])
@@ -38,7 +38,27 @@ def test_all_pages_are_read(replay: Replay, size: int) -> None:
     replay.sensors = [{"id": str(n), "ref": f"p.S{n}"} for n in range(size)]
     with api(replay) as asking:
         assert [row["ref"] for row in asking.sensors()] == [f"p.S{n}" for n in range(size)]
-    assert len(replay.asked) == max(1, -(-size // 100))
+    assert len(replay.asked) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 250, 300])
+def test_who_is_no_administrator_reads_by_pages(replay: Replay, size: int) -> None:
+    replay.admin = False
+    replay.answers["/v1/actions"] = [{"id": str(n), "ref": f"p.a{n}"} for n in range(size)]
+    with api(replay) as asking:
+        assert [row["ref"] for row in asking.rows("/v1/actions")] == [f"p.a{n}" for n in range(size)]
+    assert len(replay.asked) == 1 + max(1, -(-size // 100))
+
+
+def test_a_list_that_cannot_be_paged_is_not_taken_for_the_whole(replay: Replay) -> None:
+    """Sensors know no `offset`: the first hundred come again and again."""
+    replay.admin = False
+    replay.sensors = [{"id": str(n), "ref": f"p.S{n}"} for n in range(100)]
+    with api(replay) as asking:
+        assert len(asking.sensors()) == 100
+    replay.sensors = [{"id": str(n), "ref": f"p.S{n}"} for n in range(101)]
+    with api(replay) as asking, pytest.raises(HaError, match=r"100 of 101 rows .* no administrator"):
+        asking.sensors()
 
 
 def test_keys(replay: Replay) -> None:
@@ -99,6 +119,28 @@ def test_settings(tmp_path: Path) -> None:
     assert "abc" not in repr(found)
 
 
+def test_nodes_and_where_they_answer() -> None:
+    found = settings(
+        api_url="http://h",
+        vip="https://st2.example.com/",
+        command="ssh {name} sudo",
+        nodes=[
+            {"name": "one", "url": "https://one:8443/", "api_url": "http://one:9101/v1"},
+            {"name": "two", "hostname": "vm2", "services": "api, timer_engine", "command": "local"},
+        ],
+    )
+    one, two = found.nodes
+    assert [f"{service} {url.host}{url.path}" for service, url in found.vip] == [
+        "api st2.example.com:443/api", "auth st2.example.com:443/auth/v1", "stream st2.example.com:443/stream/v1"
+    ]  # fmt: skip
+    assert [f"{service} {url.host}{url.path} {url.secure}" for service, url in one.endpoints] == [
+        "api one:9101 False", "auth one:8443/auth/v1 True", "stream one:8443/stream/v1 True"
+    ]  # fmt: skip
+    assert one.door().argv(["id"]) == ["ssh", "one", "sudo", "id"] and two.door().argv(["id"]) == ["id"]
+    assert (one.hostname, "scheduler" in one.services, "timer_engine" in one.services) == ("one", True, False)
+    assert (two.hostname, two.services) == ("vm2", ("api", "timer_engine"))
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -107,6 +149,24 @@ def test_settings(tmp_path: Path) -> None:
         ({"api_url": "http://user:hunter2@st2/api"}, "without a login"),
         ({"api_url": "http://h", "api_key": "a", "token": "b"}, "keep the api_key, a token expires"),
         ({"api_url": "http://h", "key": "a"}, "key is not a setting: did you mean `api_key`?"),
+        (
+            {"api_url": "http://h", "vip": "h"},
+            "vip is no address of a service (vip): write it like https://st2.example",
+        ),
+        ({"api_url": "http://h", "nodes": [{"name": "a", "url": "http://u:hunter2@h"}]}, "nodes[0].url is no address"),
+        ({"api_url": "http://h", "nodes": [{"name": "a", "stream_url": "x"}]}, "stream_url is no address of a service"),
+        ({"api_url": "http://h", "nodes": [{"name": "a"}, {"name": "a"}]}, "nodes[1].name is 'a', which is used twice"),
+        (
+            {"api_url": "http://h", "nodes": [{"name": "a", "hostname": "b"}, {"name": "b"}]},
+            "hostname is 'b', which is",
+        ),
+        (
+            {"api_url": "http://h", "nodes": [{"name": "a", "services": ["st2api"]}]},
+            "services has 'st2api': use api, auth",
+        ),
+        ({"api_url": "http://h", "nodes": [{"name": "a", "services": 3}]}, "services must be a list of services"),
+        ({"api_url": "http://h", "nodes": [{"name": "a", "st2_conf": "st2.conf"}]}, "give absolute paths"),
+        ({"api_url": "http://h", "limits": {"running_s": -1}}, "limits.running_s is -1: it must be between 0"),
     ],
 )
 def test_what_is_wrong_with_the_settings(values: dict[str, Any], words: str) -> None:

@@ -12,9 +12,13 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "sensors", "edge", "auth")
+LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edge", "auth")
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
-PACKAGES = {"sensors": "partition"}
+PACKAGES = {}
+"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
+PACKAGES = {}
+"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
+PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""
 SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
 """What several layers and their drivers import: once, before they part, instead of by each of them."""
@@ -62,7 +66,6 @@ def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> 
 
 
 def _unchecked(layer: str, why: str, elapsed_s: float = 0.0) -> Report:
-    finding = Finding(
-        "LayerUnchecked", Severity.UNKNOWN, layer, why, f"correct it, then run {PACKAGES.get(layer, layer)}_check"
-    )
+    action = {"sensors": "partition_check"}.get(layer, f"{layer}_check")
+    finding = Finding("LayerUnchecked", Severity.UNKNOWN, layer, why, f"correct it, then run {action}")
     return Report(layer, "", (finding,), {}, elapsed_s)
