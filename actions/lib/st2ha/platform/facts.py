@@ -99,9 +99,10 @@ class Sick:
 
 @dataclass(frozen=True)
 class Inside:
-    """What a node told from inside. None: could not be told. `key_digest` is never shown.
+    """What a node told from inside. None: could not be told.
 
-    `packs`: pack -> (version, digest of its files); `running`: references of its sensor processes.
+    `key_digest` is of the datastore key's content, "" if there is no key, and is never shown. `packs`: pack ->
+    (version, digest of its files); `running`: references of its sensor processes.
     """
 
     clock_offset_s: Optional[float] = None

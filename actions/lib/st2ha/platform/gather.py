@@ -12,6 +12,7 @@ from st2ha.errors import HaError
 from st2ha.platform import endpoints, facts
 from st2ha.platform.api import PAGE, Api, ApiError
 from st2ha.platform.facts import Group, Snapshot, Unread
+from st2ha.platform.inside import read_inside
 from st2ha.platform.settings import SERVICES, Stackstorm, Url
 from st2ha.probe import Attempt, Silent, ask_all
 
@@ -36,14 +37,18 @@ def gather(settings: Stackstorm, elsewhere: frozenset[str] = frozenset()) -> Sna
     """All questions in parallel. `elsewhere`: other layers of the deployment, which ask some things themselves."""
     at = time.time()
     urls = _urls(settings, "auth" in elsewhere)
+    doors = {node.name: node for node in settings.nodes if node.prefix is not None}
     questions = [Question("group", service) for service in SERVICES] + [Question("status", each) for each in STATUSES]
     questions += [Question(kind) for kind in READERS if kind not in ("group", "status")]
     questions += [Question("endpoint", place, service) for place, service in urls]
+    questions += [Question("inside", name) for name in doors]
 
     def ask(question: Question, attempt: Attempt) -> Any:
         if question.kind == "endpoint":
             where = urls[question.name, question.service]
             return endpoints.ask(question.service, where, settings, attempt)
+        if question.kind == "inside":
+            return read_inside(doors[question.name], attempt, packs="content" not in elsewhere and len(doors) > 1)
         return _read(settings, question, at - settings.limits.trigger_s, attempt)
 
     found: dict[Question, Any] = ask_all(questions, ask, settings.timeout_s)
@@ -62,6 +67,7 @@ def gather(settings: Stackstorm, elsewhere: frozenset[str] = frozenset()) -> Sna
         trigger_types=part("types"),
         sensors=part("sensors"),
         endpoints={(q.name, q.service): found[q] for q in questions if q.kind == "endpoint"},
+        insides={name: part("inside", name) for name in doors},
     )
 
 
