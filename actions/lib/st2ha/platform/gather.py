@@ -6,12 +6,12 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from st2ha.errors import HaError
 from st2ha.platform import endpoints, facts
 from st2ha.platform.api import PAGE, Api, ApiError
-from st2ha.platform.facts import Group, Snapshot, Unread
+from st2ha.platform.facts import Group, Inside, Snapshot, Unread
 from st2ha.platform.inside import read_inside
 from st2ha.platform.settings import SERVICES, Stackstorm, Url
 from st2ha.probe import Attempt, Silent, ask_all
@@ -23,6 +23,8 @@ EXECUTION = (
     "status,start_timestamp,log,action.ref,action.runner_type,liveaction.runner_info,liveaction.action_is_workflow"
 )
 LEAST_S = 0.05
+SELDOM = {"rules": "rules", "actions": "actions", "types": "trigger_types"}
+"""Kinds of questions whose answers may be an earlier look's, and where a Snapshot has them."""
 
 
 class Question(NamedTuple):
@@ -33,13 +35,19 @@ class Question(NamedTuple):
     service: str = ""
 
 
-def gather(settings: Stackstorm, elsewhere: frozenset[str] = frozenset()) -> Snapshot:
-    """All questions in parallel. `elsewhere`: other layers of the deployment, which ask some things themselves."""
+def gather(
+    settings: Stackstorm, elsewhere: frozenset[str] = frozenset(), earlier: Optional[Snapshot] = None
+) -> Snapshot:
+    """All questions in parallel. `elsewhere`: other layers of the deployment, which ask some things themselves.
+
+    What seldom changes and costs StackStorm most (rules, actions, trigger types, packs) is taken from `earlier`.
+    """
     at = time.time()
     urls = _urls(settings, "auth" in elsewhere)
     doors = {node.name: node for node in settings.nodes if node.prefix is not None}
+    with_packs = "content" not in elsewhere and len(doors) > 1 and earlier is None
     questions = [Question("group", service) for service in SERVICES] + [Question("status", each) for each in STATUSES]
-    questions += [Question(kind) for kind in READERS if kind not in ("group", "status")]
+    questions += [Question(kind) for kind in READERS if kind not in ("group", "status", *(SELDOM if earlier else ()))]
     questions += [Question("endpoint", place, service) for place, service in urls]
     questions += [Question("inside", name) for name in doors]
 
@@ -48,10 +56,13 @@ def gather(settings: Stackstorm, elsewhere: frozenset[str] = frozenset()) -> Sna
             where = urls[question.name, question.service]
             return endpoints.ask(question.service, where, settings, attempt)
         if question.kind == "inside":
-            return read_inside(doors[question.name], attempt, packs="content" not in elsewhere and len(doors) > 1)
+            return read_inside(doors[question.name], attempt, with_packs)
         return _read(settings, question, at - settings.limits.trigger_s, attempt)
 
     found: dict[Question, Any] = ask_all(questions, ask, settings.timeout_s)
+
+    if earlier is not None:
+        found.update({Question(kind): getattr(earlier, name) for kind, name in SELDOM.items()})
 
     def part(kind: str, name: str = "") -> Any:
         answer = found[Question(kind, name)]
@@ -67,8 +78,15 @@ def gather(settings: Stackstorm, elsewhere: frozenset[str] = frozenset()) -> Sna
         trigger_types=part("types"),
         sensors=part("sensors"),
         endpoints={(q.name, q.service): found[q] for q in questions if q.kind == "endpoint"},
-        insides={name: part("inside", name) for name in doors},
+        insides={name: _with_packs(part("inside", name), name, earlier) for name in doors},
     )
+
+
+def _with_packs(inside: Union[Inside, Unread], name: str, earlier: Optional[Snapshot]) -> Union[Inside, Unread]:
+    before = earlier.insides.get(name) if earlier is not None else None
+    if isinstance(inside, Inside) and isinstance(before, Inside):
+        return dataclasses.replace(inside, packs=before.packs)
+    return inside
 
 
 def _urls(settings: Stackstorm, without_auth: bool) -> dict[tuple[str, str], Url]:
