@@ -50,7 +50,7 @@ class Site:
         place = self.root / name
         (place / "packs").mkdir(parents=True)
         text = f"{conf}\n[keyvalue]\nencryption_key_path = {place}/key.json\n"
-        text += f"[content]\nsystem_packs_base_path = {place}/packs\n"
+        text += f"[system]\nbase_path = {place}\n"
         (place / "st2.conf").write_text(text)
         if key is not None:
             (place / "key.json").write_text(key if isinstance(key, str) else json.dumps(key))
@@ -116,6 +116,30 @@ def test_a_key_that_cannot_be_read(site: Site) -> None:
     place = site.node("two", key=None)
     (place / "key.json").mkdir()  # root may read any file
     assert codes(site.findings()) == [("CryptoKeyUnreadable", "unknown", "stackstorm/two")]
+
+
+def test_what_is_installed(site: Site) -> None:
+    for name, version in (("one", "3.9.0"), ("two", "3.9.0"), ("three", "3.10.0")):
+        package = site.node(name) / "st2" / "lib" / "python3.8" / "site-packages" / "st2common"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f'# (c)\n__version__ = "{version}"\n')
+    (found,) = site.findings()
+    assert codes((found,)) == [("VersionsDiffer", "warning", "stackstorm")]
+    assert "3.10.0 on three; 3.9.0 on one, two" in found.message
+
+
+def test_packs_of_other_places_and_links(site: Site, tmp_path: Path) -> None:
+    """[content] names the places; a link is compared by where it leads."""
+    for name, target in (("one", "a.py"), ("two", "b.py")):
+        base = tmp_path / f"{name}-more" / "mine"
+        base.mkdir(parents=True)
+        (base / "pack.yaml").write_text("version: '1.2.3'\n")
+        (base / "link.py").symlink_to(target)
+        place = site.node(name)
+        with (place / "st2.conf").open("a") as file:
+            file.write(f"[content]\npacks_base_paths = {tmp_path}/{name}-more:/nonexistent\n")
+    (found,) = site.findings()
+    assert found.code == "PacksDiffer" and "mine has other files on two" in found.message
 
 
 def test_packs(site: Site) -> None:

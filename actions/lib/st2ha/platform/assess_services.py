@@ -150,11 +150,14 @@ def endpoints(scene: Scene) -> Iterator[Finding]:
 
 
 def versions(scene: Scene) -> Iterator[Finding]:
-    """As each node's own st2api says."""
-    told: dict[str, list[str]] = {}
+    """As each node's own st2api says, else what is installed there."""
+    versions = {node.name: inside.version for node, inside in scene.insides() if inside.version}
     for (place, _), asked in scene.snapshot.endpoints.items():
         if place != VIP and isinstance(asked, Answer) and asked.version:
-            told.setdefault(asked.version, []).append(place)
+            versions[place] = asked.version
+    told: dict[str, list[str]] = {}
+    for place, version in versions.items():
+        told.setdefault(version, []).append(place)
     if len(told) > 1:
         words = "; ".join(f"{version} on {some(places, 3)}" for version, places in sorted(told.items()))
         yield scene.finding(

@@ -82,7 +82,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Answer:
-    """An endpoint that answered as its service does. `ahead_s` and `behind_s` bound its clock against ours."""
+    """An endpoint that answered as its service does. Its clock less ours is from `earliest_s` to `latest_s`."""
 
     latency_s: float
     version: Optional[str] = None
@@ -105,6 +105,7 @@ class Inside:
     (version, digest of its files); `running`: references of its sensor processes.
     """
 
+    version: Optional[str] = None
     clock_offset_s: Optional[float] = None
     clock_error_s: float = 0.0
     key_digest: Optional[str] = field(default=None, repr=False)
@@ -188,6 +189,15 @@ class Snapshot:
             "endpoints": [
                 {"at": place, "service": service, **_endpoint_row(asked)}
                 for (place, service), asked in self.endpoints.items()
+            ],
+            "inside": [
+                {
+                    "node": name,
+                    "version": inside.version,
+                    "packs": len(inside.packs) if inside.packs is not None else None,
+                }
+                for name, inside in self.insides.items()
+                if isinstance(inside, Inside)
             ],
         }
 

@@ -50,6 +50,7 @@ def inside_from(told: Mapping[str, Any], where: str, began: float, took_s: float
     packs = told.get("packs")
     running = told.get("running")
     return Inside(
+        version=told.get("version"),
         clock_offset_s=float(told["time"]) - began - took_s / 2,
         clock_error_s=took_s / 2,
         key_digest=told["key"],

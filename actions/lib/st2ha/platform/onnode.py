@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
-PACKS = "/opt/stackstorm/packs"
+BASE = "/opt/stackstorm"
 LARGEST = 8 * 1024 * 1024
 SKIPPED = (".git", "__pycache__", ".mypy_cache", ".pytest_cache")
 WRAPPER = "sensor_wrapper.py"
@@ -101,6 +101,19 @@ def version(path: str) -> str:
     return found.group(1) if found else "?"
 
 
+def installed(base: str) -> Optional[str]:
+    """StackStorm's own version, as its package says; None where there is none."""
+    library = os.path.join(base, "st2", "lib")
+    names = sorted(os.listdir(library)) if os.path.isdir(library) else []
+    for name in names:
+        path = os.path.join(library, name, "site-packages", "st2common", "__init__.py")
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            found = re.search(r"^__version__\s*=\s*[\"']([^\"']+)", file.read(), re.MULTILINE)
+            if found:
+                return found.group(1)
+    return None
+
+
 def packs(bases: Iterable[str], until: float) -> Optional[dict[str, list[str]]]:
     """Pack -> its facts, of all directories with packs; None if they cannot all be read in time."""
     found: dict[str, list[str]] = {}
@@ -150,7 +163,9 @@ def main(arguments: Sequence[str]) -> None:
         configs = []
     told["key"] = key_digest(option(configs, "keyvalue", "encryption_key_path", ""))
     told["running"] = running()
-    bases = [option(configs, "content", "system_packs_base_path", PACKS)]
+    base = option(configs, "system", "base_path", BASE)
+    told["version"] = installed(base)
+    bases = [option(configs, "content", "system_packs_base_path", os.path.join(base, "packs"))]
     bases += [path for path in option(configs, "content", "packs_base_paths", "").split(":") if path]
     told["packs"] = packs(bases, until) if with_packs else None
     print(json.dumps(told))
