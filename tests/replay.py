@@ -22,6 +22,7 @@ RECORDINGS = Path(__file__).parent / "facts" / "stackstorm"
 WITHOUT_OFFSET = ("/v1/rules", "/v1/sensortypes")
 FILES = {"/": "version", "/v1/triggerinstances": "triggerinstances", "/v1/rules": "rules"}
 GROUPS = "/v1/service_registry/groups/"
+FILES[GROUPS[:-1]] = "service_registry_groups"
 
 
 def recorded(case: str, name: str) -> dict[str, Any]:

@@ -16,6 +16,10 @@ from tests.sensor_real import Sensor, sensor_of
 
 DEADLINE_S = 90
 STUCK = replay_of("stuck_requested").answers
+GAP = {
+    "provider": "hash",
+    "nodes": [{"name": "nodeA", "hash_ranges": "MIN..7"}, {"name": "nodeB", "hash_ranges": "8..MAX"}],
+}
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def replay() -> Iterator[Replay]:
 def sensor(replay: Replay, tmp_path: Path) -> Iterator[Sensor]:
     layer = {"api_url": replay.url, "api_key": replay.api_key, "timeout_s": 20}
     config = tmp_path / "ha.yaml"
-    config.write_text(yaml.safe_dump({"deployments": [{"name": "lab", "stackstorm": layer}]}))
+    config.write_text(yaml.safe_dump({"deployments": [{"name": "lab", "stackstorm": layer, "sensors": GAP}]}))
     with sensor_of("partition", "stackstorm", config, tmp_path / "state") as one:
         yield one
 
@@ -46,9 +50,9 @@ def test_a_change_is_told_once_and_a_restart_repeats_nothing(replay: Replay, sen
     sensor.start()
     replay.answers.clear()
     told(2, "their end to be told")
-    assert sensor.told() == [("appeared", "ExecutionsStuck"), ("cleared", "ExecutionsStuck")]
+    assert sensor.told("ExecutionsStuck") == [("appeared", "ExecutionsStuck"), ("cleared", "ExecutionsStuck")]
+    assert sensor.told("RangesGap") == [("appeared", "RangesGap")]
     payloads = [event["payload"] for event in sensor.events]
-    assert {(p["service"], p["deployment"], p["subject"]) for p in payloads} == {
-        ("stackstorm", "lab", "stackstorm/executions/requested")
-    }
+    assert {(p["service"], p["deployment"]) for p in payloads} == {("stackstorm", "lab")}
+    assert len({p["id"] for p in payloads}) == len(payloads)
     assert sensor.alive()

@@ -6,12 +6,12 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional
 
 from st2ha.errors import HaError
 from st2ha.platform import endpoints, facts
 from st2ha.platform.api import PAGE, Api, ApiError
-from st2ha.platform.facts import Group, Inside, Snapshot, Unread
+from st2ha.platform.facts import Group, Snapshot, Unread
 from st2ha.platform.inside import read_inside
 from st2ha.platform.settings import SERVICES, Stackstorm, Url
 from st2ha.probe import Attempt, Silent, ask_all
@@ -40,12 +40,12 @@ def gather(
 ) -> Snapshot:
     """All questions in parallel. `elsewhere`: other layers of the deployment, which ask some things themselves.
 
-    What seldom changes and costs StackStorm most (rules, actions, trigger types, packs) is taken from `earlier`.
+    What seldom changes and costs most (rules, actions, trigger types, the insides of nodes) is taken from `earlier`.
     """
     at = time.time()
     urls = _urls(settings, "auth" in elsewhere)
-    doors = {node.name: node for node in settings.nodes if node.prefix is not None}
-    with_packs = "content" not in elsewhere and len(doors) > 1 and earlier is None
+    doors = {node.name: node for node in settings.nodes if node.prefix is not None and earlier is None}
+    with_packs = "content" not in elsewhere and len(doors) > 1
     questions = [Question("group", service) for service in SERVICES] + [Question("status", each) for each in STATUSES]
     questions += [Question(kind) for kind in READERS if kind not in ("group", "status", *(SELDOM if earlier else ()))]
     questions += [Question("endpoint", place, service) for place, service in urls]
@@ -78,15 +78,8 @@ def gather(
         trigger_types=part("types"),
         sensors=part("sensors"),
         endpoints={(q.name, q.service): found[q] for q in questions if q.kind == "endpoint"},
-        insides={name: _with_packs(part("inside", name), name, earlier) for name in doors},
+        insides={name: part("inside", name) for name in doors} if earlier is None else earlier.insides,
     )
-
-
-def _with_packs(inside: Union[Inside, Unread], name: str, earlier: Optional[Snapshot]) -> Union[Inside, Unread]:
-    before = earlier.insides.get(name) if earlier is not None else None
-    if isinstance(inside, Inside) and isinstance(before, Inside):
-        return dataclasses.replace(inside, packs=before.packs)
-    return inside
 
 
 def _urls(settings: Stackstorm, without_auth: bool) -> dict[tuple[str, str], Url]:

@@ -14,7 +14,7 @@ from st2ha.platform.settings import Stackstorm
 from st2ha.report import Report
 
 TITLE = "StackStorm"
-BETTER = ("auth", "content")
+BETTER = ("auth", "sensors", "content")
 """Layers that tell some of this better; where a deployment has them, it is left to them."""
 
 
