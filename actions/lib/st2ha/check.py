@@ -16,8 +16,6 @@ LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edg
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PACKAGES = {}
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
-PACKAGES = {}
-"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""
 SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
