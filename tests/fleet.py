@@ -230,6 +230,7 @@ class Fleet:
             if self.refuse_puts_after is not None:
                 self.refuse_puts_after -= 1
                 if self.refuse_puts_after < 0:
+                    self.refuse_puts_after = None
                     return 500, {"faultstring": "Internal Server Error"}
             self.set_key(name, body["value"])
         if name not in self.keys:

@@ -35,10 +35,12 @@ def change(
     dry_run: bool,
     deadline_s: float,
     undo: Optional[Callable[[W, W], Optional[Plan]]] = None,
+    undo_s: float = UNDO_S,
 ) -> dict[str, Any]:
     """The whole way; the action's result. `verbs` gets the snapshot from which the plan was decided.
 
     `undo` makes, from the worlds before and after a plan that was not finished, the plan of the way back, if any.
+    That one has `undo_s` seconds.
     """
     began = time.monotonic()
     before = gather()
@@ -55,7 +57,7 @@ def change(
     after, undone = gather(), dict[str, Any]()
     back = undo(before, after) if undo and outcome.status != "done" else None
     if back is not None:
-        undone = {"undo": {"plan": back.as_dict(), **execute(back, verbs(after), UNDO_S).as_dict()}}
+        undone = {"undo": {"plan": back.as_dict(), **execute(back, verbs(after), undo_s).as_dict()}}
         after = gather()
     report = Report(decision.goal, "done and proved", assess(after), {}, _since(began))
     result = {**report.result(), **head, **outcome.as_dict(), **undone, "after": after.rows()}

@@ -14,8 +14,6 @@ from st2ha.report import Finding, Report, Severity
 
 LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edge", "auth")
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
-PACKAGES = {}
-"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""
 SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")

@@ -73,11 +73,15 @@ def containers(fleet: Fleet, provider: str, owners: Owners, today: Optional[Owne
 
 def st2_conf(container: Container, file: str) -> str:
     """The lines of [sensorcontainer]; `file` is the partition file's path on the nodes."""
+    lines = (f"{name} = {value}\n" for name, value in options(container, file).items())
+    return "[sensorcontainer]\n" + "".join(lines)
+
+
+def options(container: Container, file: str) -> dict[str, str]:
+    """The options of [sensorcontainer] that tell a container its share."""
     more = {"hash": f", hash_ranges:{container.hash_ranges}", "file": f", partition_file:{file}"}
-    return (
-        f"[sensorcontainer]\nsensor_node_name = {container.node}\n"
-        f"partition_provider = name:{container.provider}{more.get(container.provider, '')}\n"
-    )
+    provider = f"name:{container.provider}{more.get(container.provider, '')}"
+    return {"sensor_node_name": container.node, "partition_provider": provider}
 
 
 def file_text(told: Sequence[Container]) -> str:

@@ -42,7 +42,7 @@ def events_lost(scene: Scene) -> Iterator[Finding]:
             "EventsLost", Severity.CRITICAL,
             f"{count(len(refs), 'sensor')} of {', '.join(sorted(silent))} run nowhere ({_some(refs)}): what they would "
             "have seen is lost",
-            "start the container, or plan without the node: partition_plan",
+            "start the container, or give its sensors to the others: sensor_takeover",
         )  # fmt: skip
 
 

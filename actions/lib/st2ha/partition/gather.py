@@ -42,7 +42,7 @@ class Told:
     members: Optional[tuple[Member, ...]] = None
     timers: Optional[tuple[Member, ...]] = None
     events: tuple[Event, ...] = ()
-    key_changes: Mapping[str, float] = field(default_factory=dict)
+    key_changes: Optional[Mapping[str, float]] = None
     unread: Optional[str] = None
 
 
@@ -59,7 +59,7 @@ class World:
 
 
 def gather(deployment: Deployment, settings: Sensors, file: Optional[str] = None, cost_by: str = "equal") -> World:
-    """The fleet. `file`: read this partition file of every node, whatever its provider. Raises for wrong input only."""
+    """The fleet. `file`: read this partition file of every node that names none. Raises for wrong input only."""
     doors = [place for place in settings.places if place.prefix is not None]
     questions: list[Union[Place, str]] = [*doors, API]
 
@@ -101,21 +101,20 @@ def _ask_api(deployment: Deployment, settings: Sensors, cost_by: str) -> Told:
             rows = api.sensors()
             sensors = with_costs(sensors_in_rows(rows, cost_by, "StackStorm's API: "), settings.costs)
             instances = _or_none(lambda: api.get("/v1/triggerinstances", limit=100)[0]) or []
-            changes = dict[str, float]()
-            for trigger in KEY_TRIGGERS:
-                query = {"trigger": trigger, "limit": 100}
-                found = _or_none(lambda asked=query: api.get("/v1/triggerinstances", **asked)[0])  # type: ignore[misc]
-                for name, at in key_changes_from(found or []).items():
-                    changes[name] = max(at, changes.get(name, 0.0))
             return Told(
                 sensors=sensors,
                 members=_members(_or_none(lambda: api.registered("sensorcontainer"))),
                 timers=_members(_or_none(lambda: api.registered("timer_engine"))),
                 events=events_from(row for row in instances if not str(row.get("trigger")).startswith(NOISE)),
-                key_changes=changes,
+                key_changes=_or_none(lambda: _key_changes(api)),
             )
     except HaError as error:
         return Told(unread=str(error))
+
+
+def _key_changes(api: Any) -> dict[str, float]:
+    rows = [row for trigger in KEY_TRIGGERS for row in api.get("/v1/triggerinstances", trigger=trigger, limit=100)[0]]
+    return key_changes_from(rows)
 
 
 def _api(deployment: Deployment, settings: Sensors) -> Any:
@@ -141,8 +140,8 @@ def _keys(
 ) -> tuple[dict[str, Union[str, Unread, None]], dict[str, float]]:
     """The keys of all nodes that have provider kvstore, by sensor_node_name; and when each was made."""
     names = {inside.told.node for inside in insides.values() if inside.told.provider == "kvstore"}
-    if settings.provider == "kvstore":
-        names.update(node.name for node in settings.nodes)
+    if names or settings.provider == "kvstore":  # of a node that is unread, by our name for it
+        names.update(node.name for node in settings.nodes if node.name not in insides)
     keys, times = dict[str, Union[str, Unread, None]](), dict[str, float]()
     if not names:
         return keys, times
@@ -166,9 +165,10 @@ def _node(
         told = None if name in reasons else _configured(settings, name)
         words = reasons.get(name) or "the layer `sensors` has neither its `command` nor what it is told"
         return SensorNode(name, told, None if told else words, place.host, weight)
+    seen, told = inside.seen, inside.told
+    changed_at = inside.file_changed_at if told.provider == "file" else None
     return SensorNode(
-        name, inside.told, None, place.host, weight, inside.running, inside.containers, inside.started_at,
-        inside.file_changed_at if inside.told.provider == "file" else None,
+        name, told, None, place.host, weight, seen.running, seen.containers, seen.started_at, changed_at
     )  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _with_key(
     node: SensorNode,
     keys: Mapping[str, Union[str, Unread, None]],
     made: Mapping[str, float],
-    changes: Mapping[str, float],
+    changes: Optional[Mapping[str, float]],
 ) -> SensorNode:
     """A node of provider kvstore with the list that its key holds, or unread."""
     told = node.container
@@ -194,5 +194,6 @@ def _with_key(
     value = keys.get(told.node)
     if isinstance(value, Unread):
         return replace(node, container=None, unread=value.reason)
-    at = max(made.get(key_of(told.node), 0.0), changes.get(key_of(told.node), 0.0))
-    return replace(node, container=told_by_keys({told.node: value})[0], map_changed_at=at or None)
+    name = key_of(told.node)
+    at = None if changes is None else max(made.get(name, 0.0), changes.get(name, 0.0)) or None
+    return replace(node, container=told_by_keys({told.node: value})[0], map_changed_at=at)

@@ -20,6 +20,13 @@ COSTS = ("equal", "polling")
 """Values of `cost_by`: every sensor counts 1, or its polls a minute; a cost that is given counts either way."""
 
 
+def one_of(parameter: str, value: Any, known: tuple[str, ...]) -> str:
+    """A value of an enumeration; st2web may send anything."""
+    if value not in known:
+        raise BadInput(f"parameter `{parameter}` is {value!r}: use one of {', '.join(known)}")
+    return str(value)
+
+
 def nodes_from(words: Iterable[Any]) -> tuple[Node, ...]:
     """`sensor1` or `sensor2:2` (weight 2)."""
     pairs = [_with_number("nodes", word, "the weight", NODE, "sensor1 or sensor2:2") for word in words]

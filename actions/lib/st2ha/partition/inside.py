@@ -23,11 +23,19 @@ NODE_NAME = "sensornode1"
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A node's processes: the references of its sensors, its containers' numbers; None: they cannot be seen."""
+
+    running: Optional[frozenset[str]] = None
+    containers: Optional[tuple[int, ...]] = None
+    started_at: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Inside:
     """One node's own word. The texts are whole files: never shown, st2.conf holds secrets.
 
-    `told` lacks the list of provider kvstore, which is in the datastore. `running` are the references of its sensor
-    processes, `containers` the process numbers of its containers; None: processes cannot be seen.
+    `told` lacks the list of provider kvstore, which is in the datastore. Times are by our clock.
     """
 
     told: Container
@@ -35,9 +43,8 @@ class Inside:
     partition_file: str = PARTITION_FILE
     file: Optional[str] = field(default=None, repr=False)
     file_changed_at: Optional[float] = None
-    running: Optional[frozenset[str]] = None
-    containers: Optional[tuple[int, ...]] = None
-    started_at: Optional[float] = None
+    conf_changed_at: Optional[float] = None
+    seen: Seen = Seen()
 
 
 @dataclass(frozen=True)
@@ -72,17 +79,17 @@ def read_node(place: Place, attempt: Attempt, file: Optional[str] = None) -> Uni
     try:
         conf = read_file(door, place.config_file, _left(attempt)).decode("utf-8")
         told, named = told_by_conf(conf, place.config_file)
-        path = file or named
+        path = named if told.provider == "file" else file
         text = _text(door, path, attempt) if path else None
-        changed_at = _changed_at(door, path, attempt) if path and text is not None else None
+        conf_at, file_at = _changed_at(door, place.config_file, path if text is not None else None, attempt)
         if told.provider == "file":
             told = told_by_file(text, [told.node])[0] if text is not None else Container(told.node, "file")
     except UnicodeDecodeError:
         return Unread(f"{place.config_file}: it is not UTF-8 text")
     except (HostError, BadInput, ValueError) as error:
         return Unread(str(error))
-    running, containers, started_at = _processes(door, place, attempt)
-    return Inside(told, conf, path or PARTITION_FILE, text, changed_at, running, containers, started_at)
+    seen = read_processes(place, _left(attempt))
+    return Inside(told, conf, path or PARTITION_FILE, text, file_at, conf_at, seen)
 
 
 def told_by_conf(text: str, where: str = "st2.conf") -> tuple[Container, Optional[str]]:
@@ -104,32 +111,36 @@ def _text(door: Door, path: str, attempt: Attempt) -> Optional[str]:
         raise
 
 
-def _changed_at(door: Door, path: str, attempt: Attempt) -> Optional[float]:
-    """When a file changed, by our clock: the node's own clock tells only how long ago."""
+def _changed_at(
+    door: Door, conf: str, file: Optional[str], attempt: Attempt
+) -> tuple[Optional[float], Optional[float]]:
+    """When the files changed, by our clock: the node's own clock tells only how long ago."""
     try:
-        changed = int(door.run(["stat", "-L", "-c", "%Y", "--", path], _left(attempt)))
-        return time.time() - (int(door.run(["date", "+%s"], _left(attempt))) - changed)
-    except (HostError, ValueError):
-        return None
+        paths = [conf] if file is None else [conf, file]
+        changed = door.run(["stat", "-L", "-c", "%Y", "--", *paths], _left(attempt)).split()
+        ahead = int(door.run(["date", "+%s"], _left(attempt))) - time.time()
+        times = [int(text) - ahead for text in changed]
+        return times[0], times[1] if file is not None else None
+    except (HostError, ValueError, IndexError):
+        return None, None
 
 
-def _processes(
-    door: Door, place: Place, attempt: Attempt
-) -> tuple[Optional[frozenset[str]], Optional[tuple[int, ...]], Optional[float]]:
-    """Of other processes only their numbers are read: their arguments may hold secrets."""
+def read_processes(place: Place, deadline_s: float) -> Seen:
+    """Its containers and their sensors. Of other processes only numbers are read: their arguments may hold secrets."""
+    door = place.door()
     try:
-        numbers = door.run(["pgrep", "-f", CONTAINERS], _left(attempt)).decode().split()
-        lines = door.run(["ps", "-ww", "-o", "pid=,ppid=,etimes=,args=", "-p", ",".join(numbers)], _left(attempt))
+        numbers = door.run(["pgrep", "-f", CONTAINERS], deadline_s).decode().split()
+        lines = door.run(["ps", "-ww", "-o", "pid=,ppid=,etimes=,args=", "-p", ",".join(numbers)], deadline_s)
     except CommandFailed as error:
-        return (frozenset(), (), None) if error.code == NONE_FOUND else (None, None, None)
+        return Seen(frozenset(), ()) if error.code == NONE_FOUND else Seen()
     except (HostError, ValueError):
-        return None, None, None
+        return Seen()
     found = [each for each in map(_process, lines.decode("utf-8", "replace").splitlines()) if each is not None]
     containers = [each for each in found if _is_container_of(each, place.config_file)]
     pids = {each.pid for each in containers}
-    refs = [_ref(each) for each in found if each.parent in pids or (not pids and _tells(each, place.config_file))]
+    refs = [_ref(each) for each in found if each.parent in pids or _tells(each, place.config_file)]
     started_at = max((time.time() - each.age_s for each in containers), default=None)
-    return frozenset(ref for ref in refs if ref), tuple(sorted(pids)), started_at
+    return Seen(frozenset(ref for ref in refs if ref), tuple(sorted(pids)), started_at)
 
 
 def _process(line: str) -> Optional[Process]:

@@ -82,8 +82,8 @@ def make_plan(find: Callable[[], Deployment], named: bool, **given: Any) -> dict
     The configuration is used where a deployment is named, or where it must tell the nodes or the sensors.
     """
     began = time.monotonic()
-    provider = _one_of("provider", given.get("provider") or "hash", PROVIDERS)
-    moves = _one_of("moves", given.get("moves") or "few", MOVES)
+    provider = inputs.one_of("provider", given.get("provider") or "hash", PROVIDERS)
+    moves = inputs.one_of("moves", given.get("moves") or "few", MOVES)
     listed = bool(given.get("sensors") or given.get("sensors_file"))
     settings = _fleet_of(find, needed=True) if named or not (given.get("nodes") and listed) else None
     nodes = inputs.nodes_from(given["nodes"]) if given.get("nodes") else settings.nodes if settings else ()
@@ -108,7 +108,7 @@ def make_plan(find: Callable[[], Deployment], named: bool, **given: Any) -> dict
 
 def _sensors(find: Callable[[], Deployment], given: dict[str, Any]) -> Iterable[Sensor]:
     """From exactly one place: parameters, a file, or StackStorm's API."""
-    cost_by = _one_of("cost_by", given.get("cost_by") or "equal", inputs.COSTS)
+    cost_by = inputs.one_of("cost_by", given.get("cost_by") or "equal", inputs.COSTS)
     if given.get("sensors") and given.get("sensors_file"):
         raise BadInput("parameters `sensors` and `sensors_file` are both given: give one of them")
     if given.get("sensors"):
@@ -151,9 +151,3 @@ def _file_path(path: Any) -> str:
     if not os.path.isabs(text) or any(sign in text for sign in ",$\n\"'"):
         raise BadInput(f"parameter `partition_file` is {text!r}: give an absolute path without comma, quote and $")
     return text
-
-
-def _one_of(parameter: str, value: Any, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise BadInput(f"parameter `{parameter}` is {value!r}: use one of {', '.join(known)}")
-    return str(value)

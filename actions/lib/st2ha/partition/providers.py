@@ -92,6 +92,12 @@ def _file_share(container: Container) -> Share:
     return Share(refs=frozenset(container.refs))
 
 
+def same(one: Container, other: Container) -> bool:
+    """Whether both tell the same node the same, in whatever words: MIN is 0, and a list has no order."""
+    alike = (one.node, one.provider) == (other.node, other.provider)
+    return alike and share_of(one) == share_of(other) and (one.refs is None) == (other.refs is None)
+
+
 class Ownership:
     """Who runs a sensor, for all containers of a fleet at once. A container that ended runs nothing."""
 
