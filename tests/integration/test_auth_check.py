@@ -24,6 +24,7 @@ from tests.fix_auth import ldap_options, samba_options
 from tests.real import run
 
 FAR = """#!/bin/sh
+while [ "$1" = -o ]; do shift 2; done
 shift
 echo "$*" >>{log}
 exec sh -c "$(echo "$*" | sed 's,/far/,{far}/,g')"

