@@ -17,6 +17,8 @@ $(VENV)/.apt: Makefile
 	test -x /usr/sbin/samba || missing="$$missing samba samba-ad-dc samba-ad-provision winbind krb5-user python3-samba"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	test -x /usr/sbin/sshd || missing="$$missing openssh-server openssh-client"; \
+	ldconfig -p | grep -q libfuse.so.2 || missing="$$missing libfuse2"; \
+	command -v rsync >/dev/null || missing="$$missing rsync"; \
 	command -v sudo >/dev/null || missing="$$missing sudo"; \
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \

@@ -12,7 +12,7 @@ from st2ha.config import Deployment
 from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
-LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edge", "auth")
+LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edge", "auth", "content")
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""

@@ -14,6 +14,7 @@ from st2ha.errors import BadInput
 if TYPE_CHECKING:
     from st2ha.auth.settings import Auth
     from st2ha.edge.settings import Edge
+    from st2ha.content.settings import Content
     from st2ha.mysql.settings import Mysql
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm
@@ -88,6 +89,7 @@ class Deployment:
     auth: Optional[Auth] = None
     upgrade: Optional[Upgrade] = None
     edge: Optional[Edge] = None
+    content: Optional[Content] = None
 
     def require_mongodb(self) -> Mongodb:
         settings: Mongodb = self.require("mongodb")
@@ -114,6 +116,7 @@ PARSERS = {
     "auth": "st2ha.auth.settings",
     "upgrade": "st2ha.upgrade.settings",
     "edge": "st2ha.edge.settings",
+    "content": "st2ha.content.settings",
 }
 """Layer -> the module whose `parse(section)` makes its settings; imported only where the layer is configured."""
 

@@ -53,6 +53,10 @@ class Api:
         """Every registered sensor, enabled or not."""
         return self.rows("/v1/sensortypes")
 
+    def packs(self) -> list[dict[str, Any]]:
+        """Every registered pack, with its ref and version."""
+        return list(self.pages("/v1/packs"))
+
     def key(self, name: str) -> Optional[str]:
         """The value of a key of scope system; None if there is none."""
         row = self.key_row(name)

@@ -1,0 +1,1 @@
+"""The content that every StackStorm node needs alike: packs, configurations, virtualenvs."""
