@@ -127,7 +127,14 @@ def memory(nodes: ContentNodes) -> Figure:
 def _far_mb(nodes: ContentNodes) -> float:
     """The reader's child, whose peak its parent does not tell."""
     packs = [("packs", str(nodes.root / "packs"))]
-    request = {"node": "alone", "roots": packs, "told": {}, "skip": [], "cache": "/nowhere/x", "silence_s": 60.0}
+    request = {
+        "node": "alone",
+        "roots": packs,
+        "told": {},
+        "skip": [],
+        "cache": str(nodes.directory / "none"),
+        "silence_s": 60.0,
+    }
     tail = (
         b"\nos._exit = lambda code: None\nimport resource\nmain(REQUEST)\n"
         b"print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"

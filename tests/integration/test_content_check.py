@@ -183,7 +183,7 @@ def test_what_stackstorm_has_registered(nodes: ContentNodes) -> None:
     class Packs(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             rows = [{"id": "1", "ref": "core", "version": "1.0.0"}, {"id": "2", "ref": "gone", "version": "1.0.0"}]
-            body = json.dumps(rows if self.path.startswith("/v1/packs?") else {}).encode()
+            body = json.dumps(rows if self.path.startswith("/v1/packs?limit=-1") else {}).encode()
             self.send_response(200)
             self.send_header("X-Total-Count", str(len(rows)))
             self.end_headers()

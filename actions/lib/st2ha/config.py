@@ -13,8 +13,8 @@ from st2ha.errors import BadInput
 
 if TYPE_CHECKING:
     from st2ha.auth.settings import Auth
-    from st2ha.edge.settings import Edge
     from st2ha.content.settings import Content
+    from st2ha.edge.settings import Edge
     from st2ha.mysql.settings import Mysql
     from st2ha.partition.settings import Sensors
     from st2ha.platform.settings import Stackstorm

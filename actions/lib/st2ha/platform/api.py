@@ -55,7 +55,7 @@ class Api:
 
     def packs(self) -> list[dict[str, Any]]:
         """Every registered pack, with its ref and version."""
-        return list(self.pages("/v1/packs"))
+        return self.rows("/v1/packs")
 
     def key(self, name: str) -> Optional[str]:
         """The value of a key of scope system; None if there is none."""
