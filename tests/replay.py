@@ -44,6 +44,7 @@ class Replay:
     sensors: list[dict[str, Any]] | None = None
     trouble: str = ""
     admin: bool = True
+    delay_s: float = 0.0
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -114,6 +115,7 @@ def replaying(replay: Replay) -> Iterator[Replay]:
             if replay.trouble == "hung":
                 done.wait(30)
                 return
+            time.sleep(replay.delay_s)
             answer = replay.answer(self.path, self.headers.get("St2-Api-Key"))
             body = b"<html>" if replay.trouble == "html" else json.dumps(answer["body"]).encode()
             self.send_response(answer["status"])
