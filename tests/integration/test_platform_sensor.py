@@ -1,4 +1,4 @@
-"""The sensor as a process on a replayed StackStorm, under StackStorm's eventlet."""
+"""Two nodes' sensors of a replayed StackStorm under one lease on a real Redis; one runs as StackStorm runs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.redis import RedisCluster
 from lab.wait import wait_for
 from tests.recorded_platform import replay_of
 from tests.replay import Replay, replaying
@@ -28,31 +29,35 @@ def replay() -> Iterator[Replay]:
         yield playing
 
 
-@pytest.fixture
-def sensor(replay: Replay, tmp_path: Path) -> Iterator[Sensor]:
+def told(*sensors: Sensor) -> list[tuple[str, str]]:
+    return sorted(pair for sensor in sensors for pair in sensor.told("ExecutionsStuck", "RangesGap"))
+
+
+def test_one_of_two_tells_and_the_other_goes_on_when_it_is_killed(
+    replay: Replay, redis_lab: RedisCluster, tmp_path: Path
+) -> None:
     layer = {"api_url": replay.url, "api_key": replay.api_key, "timeout_s": 20}
-    config = tmp_path / "ha.yaml"
-    config.write_text(yaml.safe_dump({"deployments": [{"name": "lab", "stackstorm": layer, "sensors": GAP}]}))
-    with sensor_of("partition", "stackstorm", config, tmp_path / "state") as one:
-        yield one
-
-
-def test_a_change_is_told_once_and_a_restart_repeats_nothing(replay: Replay, sensor: Sensor) -> None:
-    def told(number: int, what: str) -> None:
-        wait_for(lambda: len(sensor.told("ExecutionsStuck")) >= number, DEADLINE_S, what)
-
+    deployment = {**redis_lab.deployment(), "stackstorm": layer, "sensors": GAP}
+    path = tmp_path / "ha.yaml"
+    path.write_text(yaml.safe_dump({"lease": {"backend": "redis", "ttl_s": 4}, "deployments": [deployment]}))
     replay.answers.update(STUCK)
-    sensor.start()
-    told(1, "stuck executions to be told")
-    wait_for(lambda: "ExecutionsStuck" in str(sensor.saved()), DEADLINE_S, "it to be saved")
-    sensor.end(signal.SIGKILL)
+    with (
+        sensor_of("partition", "newest", path, tmp_path / "state") as one,
+        sensor_of("partition", "stackstorm", path, tmp_path / "state") as two,
+    ):
+        one.start()
+        two.start()
+        wait_for(lambda: len(told(one, two)) == 2, DEADLINE_S, "both layers' findings to be told")
+        assert told(one, two) == [("appeared", "ExecutionsStuck"), ("appeared", "RangesGap")]
+        holder, waiting = (one, two) if told(one) else (two, one)
+        assert waiting.events == []
+        wait_for(lambda: all(code in str(holder.saved()) for _, code in told(holder)), DEADLINE_S, "it to be saved")
 
-    sensor.start()
-    replay.answers.clear()
-    told(2, "their end to be told")
-    assert sensor.told("ExecutionsStuck") == [("appeared", "ExecutionsStuck"), ("cleared", "ExecutionsStuck")]
-    assert sensor.told("RangesGap") == [("appeared", "RangesGap")]
-    payloads = [event["payload"] for event in sensor.events]
-    assert {(p["service"], p["deployment"]) for p in payloads} == {("stackstorm", "lab")}
-    assert len({p["id"] for p in payloads}) == len(payloads)
-    assert sensor.alive()
+        holder.end(signal.SIGKILL)
+        replay.answers.clear()
+        wait_for(lambda: told(waiting) != [], DEADLINE_S, "the other one to tell the end of it")
+        assert told(waiting) == [("cleared", "ExecutionsStuck")]
+        payloads = [event["payload"] for event in (*one.events, *two.events)]
+        assert {(p["service"], p["deployment"]) for p in payloads} == {("stackstorm", "lab")}
+        assert len({p["id"] for p in payloads}) == len(payloads)
+        assert waiting.alive()
