@@ -259,7 +259,7 @@ class Section:
     def optional_section(self, name: str) -> Optional[Section]:
         """The mapping under `name`; None also for an empty one, which StackStorm makes up where the schema has it."""
         value = self.values.get(name)
-        return None if _hollow(value) else Section(value, self.at(name))
+        return None if hollow(value) else Section(value, self.at(name))
 
     def sections(self, name: str) -> list[Section]:
         value = self.values.get(name) or []
@@ -339,9 +339,9 @@ def number_in(where: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
-def _hollow(value: Any) -> bool:
+def hollow(value: Any) -> bool:
     """Whether nothing was given: StackStorm makes up {} and [] where the schema has an object or an array."""
-    return all(map(_hollow, value.values())) if isinstance(value, Mapping) else value is None or value == []
+    return all(map(hollow, value.values())) if isinstance(value, Mapping) else value is None or value == []
 
 
 def _shown(value: Any) -> str:

@@ -75,7 +75,14 @@ class Sensor:
             inner.dispatch(trigger, payload=payload, throw_on_validation_error=True)
 
     def stored(self, name: str) -> Optional[str]:
-        """A value of this sensor's own from the datastore, None if there is none; get_value would hide a failure."""
+        """A value of this sensor's own from the datastore, None if there is none.
+
+        get_value hides a failure, so the list, which raises one, is asked, too. The list alone will not do: it has only
+        what `sensor_service` has a role for, also where [rbac] names a backend that is not enabled.
+        """
+        value = self.sensor_service.get_value(name, local=True)
+        if value is not None:
+            return str(value)
         pairs = self.sensor_service.list_values(local=True, prefix=name)
         return next((str(pair.value) for pair in pairs if str(pair.name).split(":")[-1] == name), None)
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
+from st2ha.config import hollow
 from st2ha.errors import BadInput
 from st2ha.keeper import UNREAD, Keeper
 from st2ha.observer import Gone, Observer
@@ -173,7 +174,7 @@ def deployments(config: Row, service: str) -> list[str]:
     """The deployments that have the layer. What is wrong inside one is told when it is watched; BadInput if none."""
     sections = config.get("deployments")
     rows = [row for row in sections if isinstance(row, Mapping)] if isinstance(sections, list) else []
-    names = [str(row["name"]) for row in rows if row.get("name") and row.get(service)]
+    names = [str(row["name"]) for row in rows if row.get("name") and not hollow(row.get(service))]
     if not names:
         raise BadInput(
             f"no deployment with the layer `{service}` is configured: fill in configs/ha.yaml, restart the sensor"
