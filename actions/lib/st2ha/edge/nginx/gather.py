@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 import time
@@ -24,27 +25,29 @@ READING_LIMIT = 8 * 1024 * 1024
 Replies = Mapping[Question, Union[Reply, Silent]]
 
 
-def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None) -> Snapshot:
-    """Everything, in two rounds of at most `timeout_s` each. `group`: ask its nodes directly as well."""
+def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = True) -> Snapshot:
+    """Everything, in two rounds of at most `timeout_s` each. `group`: ask its nodes directly as well.
+
+    Without `paths`, what a decision needs and no more: balancers, markers and the group's nodes.
+    """
     at = time.time()
     context = _context(edge)
     markers = {name: _marker_question(nginx, name, address) for name, address in edge.addresses.items()}
-
-    public = [each for name, at in edge.addresses.items() for each in public_questions(edge, name, at)]
+    public = [each for name, address in edge.addresses.items() for each in public_questions(edge, name, address)]
 
     def answer(target: Union[Balancer, Question], attempt: Attempt) -> Union[Disk, Reply, Unread]:
         return (
             read_disk(edge, nginx, target, attempt) if isinstance(target, Balancer) else ask(target, attempt, context)
         )
 
-    targets: list[Union[Balancer, Question]] = [*edge.balancers, *markers.values(), *public]
+    targets: list[Union[Balancer, Question]] = [*edge.balancers, *markers.values(), *(public if paths else ())]
     found = ask_all(targets, answer, edge.timeout_s)
     disks = {each.name: _disk(found[each]) for each in edge.balancers}
     told = {name: _marker(found[question]) for name, question in markers.items()}
     upstreams = {name: _conf(disk) for name, disk in disks.items()}
     servers = {name: {up: at for up, at in each[0].items() if up in edge.upstreams} for name, each in upstreams.items()}
-    questions: list[Union[Balancer, Question]] = [*_direct(edge, servers, told, group)]
-    for name, address in edge.addresses.items():
+    questions: list[Union[Balancer, Question]] = [*_direct(edge, servers if paths else {}, told, group)]
+    for name, address in edge.addresses.items() if paths else ():
         questions += inner_questions(edge, nginx, name, address, told[name])
     found.update(ask_all(questions, answer, edge.timeout_s))
     replies = {
@@ -161,20 +164,23 @@ def _conf(disk: Union[Disk, Unread]) -> tuple[dict[str, tuple[str, ...]], frozen
     servers: dict[str, tuple[str, ...]] = {}
     passed: set[str] = set()
     for file in disk.files if isinstance(disk, Disk) else ():
-        if (
-            stamp(file.text.encode("utf-8", "replace")) is None
-            and "proxy_pass" not in file.text
-            and ("upstream" not in file.text)
-        ):
-            continue
-        try:
-            directives = lines.read(file.text.encode("utf-8", "surrogateescape"))
-        except BadInput:
-            continue
-        servers.update(lines.servers(directives))
-        if stamp(file.text.encode("utf-8", "replace")) is None:
-            passed |= lines.passed(directives)
+        own_servers, own_passed = _of_file(file.text)
+        servers.update(own_servers)
+        passed |= own_passed
     return servers, frozenset(passed)
+
+
+@functools.lru_cache(maxsize=64)
+def _of_file(text: str) -> tuple[Mapping[str, tuple[str, ...]], frozenset[str]]:
+    """Of one file, remembered: the balancers have the same. What the pack's own file passes to proves nothing."""
+    if "upstream" not in text and "proxy_pass" not in text:
+        return {}, frozenset()
+    content = text.encode("utf-8", "surrogateescape")
+    try:
+        directives = lines.read(content)
+    except BadInput:
+        return {}, frozenset()
+    return lines.servers(directives), frozenset() if stamp(content) else lines.passed(directives)
 
 
 def _direct(

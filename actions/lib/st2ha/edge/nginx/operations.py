@@ -79,9 +79,15 @@ def _change(
         targets.update(wanted)
         return found  # type: ignore[no-any-return]
 
-    former = _Former(edge, nginx)
+    former, looks = _Former(edge, nginx), list[Snapshot]()
+
+    def look() -> Snapshot:
+        """The first one is decided upon, the others are for people, too."""
+        looks.append(gather(edge, nginx, None if looks else group, paths=bool(looks)))
+        return looks[-1]
+
     result = change(
-        lambda: gather(edge, nginx, group),
+        look,
         decided,
         lambda snapshot: former.verbs() or Acting(edge, nginx, targets, keep_former).verbs(),
         lambda snapshot: assess(snapshot, edge, nginx, snapshot.at),

@@ -60,7 +60,7 @@ def render(group: str, nodes: Sequence[str], upstreams: Mapping[str, int], port:
         "# Written by nginx_switch of StackStorm's pack ha, which will write it again: do not edit.\n"
         f"# st2ha generation={generation} group={group}\n\n"
     )
-    marker = f'{{"generation": "{generation}", "group": "{group}"}}'
+    marker = f'{{"generation": "{generation}", "group": "{group}", "balancer": "$hostname"}}'
     return (head + body.replace("@MARKER@", marker)).encode()
 
 

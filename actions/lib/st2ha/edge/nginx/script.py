@@ -20,7 +20,7 @@ part "test $code"
 printf '%s\n' "$words"
 part files
 printf '%s\n' "$words" | sed -n 's/^# configuration file \(.*\):$/\1/p' |
-  while IFS= read -r file; do stat -L -c '%.3Y %n' -- "$file"; done
+  xargs -r -d '\n' stat -L -c '%.3Y %n' --
 part now
 date +%s.%N
 part processes
@@ -30,7 +30,7 @@ part vip
 [ -z "$vip" ] || ip -o address show to "$vip"
 content() { if [ -e "$1" ]; then printf 'is %s\n' "$(base64 -w0 -- "$1")"; else echo absent; fi; }
 owned() {
-  file=$(readlink -f -- "$1"); dir=$(dirname -- "$file"); name=$(basename -- "$file")
+  file=$(readlink -f -- "$1"); dir=${file%/*}; name=${file##*/}
   part "owned $1"
   if [ -w "$file" ] && [ -w "$dir" ]; then echo writable; else echo readonly; fi
   if [ -e "$dir/.$name.st2ha-old" ]; then echo unfinished; else echo finished; fi
@@ -40,19 +40,25 @@ owned() {
 """
 WRITE = r"""
 set -eu
-digest() { if [ -e "$1" ]; then sha256sum <"$1" | cut -d' ' -f1; else echo absent; fi; }
-place() { file=$(readlink -f -- "$1"); old=$(dirname -- "$file")/.$(basename -- "$file").st2ha; }
+digest() { now=absent; if [ -e "$1" ]; then now=$(sha256sum <"$1"); now=${now%% *}; fi; }
+placed=
+place() {
+  if [ "$placed" = "$1" ]; then return 0; fi
+  placed=$1; file=$(readlink -f -- "$1"); old=${file%/*}/.${file##*/}.st2ha
+}
 check() {
   place "$1"
-  now=$(digest "$file")
+  digest "$file"
   if [ "$now" != "$2" ] && [ "$now" != "$3" ]; then echo "$1 has changed since it was read" >&2; exit 75; fi
 }
 put() {
   place "$1"
-  if [ "$(digest "$file")" = "$2" ]; then return 0; fi
+  digest "$file"
+  if [ "$now" = "$2" ]; then return 0; fi
   cp -p -- "$file" "$old-new"
   base64 -d >"$old-new"
-  if [ "$(digest "$old-new")" != "$2" ]; then echo "$1 could not be written" >&2; exit 74; fi
+  digest "$old-new"
+  if [ "$now" != "$2" ]; then echo "$1 could not be written" >&2; exit 74; fi
   sync -- "$old-new"
   if [ ! -e "$old-old" ]; then ln -- "$file" "$old-old"; fi
   mv -- "$old-new" "$file"

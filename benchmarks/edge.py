@@ -1,0 +1,14 @@
+"""The area `edge`: nginx on the balancers, and the VIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Callable
+
+from benchmarks import edge_nginx
+from benchmarks.figures import Figure
+
+
+def measure(say: Callable[[str], None]) -> Iterator[Figure]:
+    """All of its figures."""
+    yield from edge_nginx.measure(say)
