@@ -36,8 +36,9 @@ def test_a_fleet_by_hash_a_lost_sensor_and_a_lost_node(fleet: Fleet) -> None:
         fleet.tell(node, f"name:hash, hash_ranges:{ranges}")
     fleet.start()
     wait_for(fleet.each_once, 20, "all sensors")
-    report = top.check(fleet.deployment())  # its only layer that is checked: the fleet
-    assert report.summary == "OK lab: Sensors 8 sensors on 3 nodes, each on one", report.result()["findings"]
+    report = top.check(fleet.deployment())
+    (layer,) = (row for row in report.facts["layers"] if row["layer"] == "sensors")
+    assert layer["summary"] == "OK Sensors: 8 sensors on 3 nodes, each on one", report.result()["findings"]
     rows = report.facts["sensors_nodes"]
     assert [row["runs"] for row in rows] == [len(fleet.run_by(node)) for node in fleet.nodes]
     ref, pid = next((ref, pid) for _, ref, node, pid in fleet.history() if node == "n1")

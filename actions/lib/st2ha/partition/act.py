@@ -167,7 +167,8 @@ class Acting:
         return None if known or by_number else "it is not in the service registry"
 
     def _guard(self, step: Step) -> None:
-        """No other node runs, by its processes, what the step's nodes are to run alone."""
+        """No other node runs, by its processes, what the step's nodes are to run alone; no lost one has come back."""
+        self._gone()
         starting = self._names(step)
         owners: dict[str, list[str]] = {}
         for name, refs in self._way.wants.items():
@@ -183,6 +184,22 @@ class Acting:
                 raise WorldChanged(
                     f"{place.name} runs {twice[0]}, which {alone[twice[0]]} shall run: nothing is started"
                 )
+
+    def _gone(self) -> None:
+        """A lost node that is in the service registry again is back, and may run what others are about to start."""
+        from st2ha.platform.api import Api
+
+        hosts = [place.host for place in self._settings.places]
+        lost = [self._settings.place(name) for name in self._way.goal.stays_down]
+        lost = [place for place in lost if place.host is not None and hosts.count(place.host) == 1]
+        if not lost:
+            return
+        with Api(self._deployment.require("stackstorm")) as api:
+            rows = api.registered("sensorcontainer") or []
+        there = {(row.get("capabilities") or {}).get("hostname") for row in rows}
+        back = [place.name for place in lost if place.host in there]
+        if back:
+            raise WorldChanged(f"{back[0]} is in the service registry again: nothing is started")
 
     def _running(self, step: Step) -> str:
         """What runs there now, and what does not although it is told to."""

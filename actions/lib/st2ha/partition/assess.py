@@ -203,7 +203,7 @@ def unbalanced(scene: Scene) -> Iterator[Finding]:
     for sensor in scene.snapshot.enabled:
         for node in scene.owners[sensor.ref]:
             loads[node] += sensor.cost
-    if not nodes or not any(loads.values()) or not scene.all_read:
+    if not nodes or not any(loads.values()) or not scene.all_read or scene.snapshot.silent():
         return
     fullest = max(nodes, key=lambda node: loads[node] / nodes[node])
     emptiest = min(nodes, key=lambda node: loads[node] / nodes[node])

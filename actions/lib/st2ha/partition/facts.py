@@ -130,7 +130,10 @@ def _told(container: Optional[Container]) -> Optional[str]:
     if container is None:
         return None
     if container.provider in ("kvstore", "file"):
-        return "nothing: it is missing" if container.refs is None else f"a list of {len(container.refs)}"
+        if container.refs is None:
+            return "nothing: it is missing"
+        listed = sum("." in ref for ref in container.refs)
+        return f"a list of {listed}" if listed or not container.refs else "nothing"
     return container.hash_ranges or "everything"
 
 

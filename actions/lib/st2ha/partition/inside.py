@@ -18,6 +18,7 @@ from st2ha.st2conf import read
 CONTAINERS = "[s]t2sensorcontainer|[s]ensor_wrapper[.]py"
 """The brackets keep the pattern from finding itself behind a remote shell."""
 NONE_FOUND = 1
+TIMES = 'date +%s; stat -L -c %Y -- "$@"'
 NODE_NAME = "sensornode1"
 """StackStorm's default for sensor_node_name."""
 
@@ -117,8 +118,8 @@ def _changed_at(
     """When the files changed, by our clock: the node's own clock tells only how long ago."""
     try:
         paths = [conf] if file is None else [conf, file]
-        changed = door.run(["stat", "-L", "-c", "%Y", "--", *paths], _left(attempt)).split()
-        ahead = int(door.run(["date", "+%s"], _left(attempt))) - time.time()
+        now, *changed = door.run(["sh", "-c", TIMES, "sh", *paths], _left(attempt)).split()
+        ahead = int(now) - time.time()
         times = [int(text) - ahead for text in changed]
         return times[0], times[1] if file is not None else None
     except (HostError, ValueError, IndexError):

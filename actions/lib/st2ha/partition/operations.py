@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from st2ha.config import Deployment
@@ -134,6 +135,9 @@ def _fleet_of(find: Callable[[], Deployment], needed: bool) -> Optional[Sensors]
 
 def _today(settings: Sensors, find: Callable[[], Deployment]) -> Optional[tuple[Container, ...]]:
     """What the containers are told now, as far as it can be read from here; None: not known."""
+    if any(place.prefix is not None for place in settings.places):
+        read = gather(find(), settings).snapshot.read
+        return tuple(replace(told, node=node.name) for node in read if (told := node.container) is not None) or None
     names = [node.name for node in settings.nodes]
     if settings.provider == "file":
         return inputs.today_in_file(settings.partition_file, names)
