@@ -136,7 +136,7 @@ def test_nodes_and_where_they_answer() -> None:
     assert [f"{service} {url.host}{url.path} {url.secure}" for service, url in one.endpoints] == [
         "api one:9101 False", "auth one:8443/auth/v1 True", "stream one:8443/stream/v1 True"
     ]  # fmt: skip
-    assert one.door().argv(["id"]) == ["ssh", "one", "sudo", "id"] and two.door().argv(["id"]) == ["id"]
+    assert one.door().argv(["id"])[-3:] == ["one", "sudo", "id"] and two.door().argv(["id"]) == ["id"]
     assert (one.hostname, "scheduler" in one.services, "timer_engine" in one.services) == ("one", True, False)
     assert (two.hostname, two.services) == ("vm2", ("api", "timer_engine"))
 
