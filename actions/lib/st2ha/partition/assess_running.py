@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from st2ha.naming import count
-from st2ha.partition.facts import Event
+from st2ha.partition.facts import Event, SensorNode
 from st2ha.report import Finding, Severity
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def given_up(scene: Scene) -> Iterator[Finding]:
     """Owned, the container is there, its processes were seen, and it is none of them: two respawns, then silence."""
     silent = {node.name for node in scene.snapshot.silent()}
     for node in scene.snapshot.nodes:
-        if node.running is None or node.name in silent:
+        if node.running is None or node.name in silent or _settles(scene, node):
             continue
         refs = sorted(r for r, nodes in scene.owners.items() if node.name in nodes and r not in node.running)
         if refs:
@@ -85,6 +85,12 @@ def given_up(scene: Scene) -> Iterator[Finding]:
                 f"{_some(refs)} has no process: after two respawns a container gives up, the API still says enabled",
                 "read the end of the container's log, mend the sensor, then disable and enable it", node.name,
             )  # fmt: skip
+
+
+def _settles(scene: Scene, node: SensorNode) -> bool:
+    """Its container has just been started: its sensors are on their way."""
+    at, started_at = scene.snapshot.at, node.started_at
+    return at is not None and started_at is not None and at - started_at < scene.limits.settle_s
 
 
 def timers(scene: Scene) -> Iterator[Finding]:

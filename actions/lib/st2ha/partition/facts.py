@@ -62,7 +62,7 @@ class Event:
 class Snapshot:
     """A fleet. `members` and `timers` are those of the registry's groups, None if it is off or was not asked.
 
-    `unread` says why StackStorm's API did not tell the sensors.
+    `unread` says why StackStorm's API did not tell the sensors; `at` is when all this was read (seconds since 1970).
     """
 
     nodes: tuple[SensorNode, ...]
@@ -71,6 +71,7 @@ class Snapshot:
     timers: Optional[tuple[Member, ...]] = None
     events: tuple[Event, ...] = ()
     unread: Optional[str] = None
+    at: Optional[float] = None
 
     @property
     def enabled(self) -> tuple[Sensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, TypeVar, Union
@@ -84,6 +85,7 @@ def gather(deployment: Deployment, settings: Sensors, file: Optional[str] = None
             timers=told.timers,
             events=told.events,
             unread=told.unread,
+            at=time.time(),
         ),
         insides,
         {name: key for name, key in keys.items() if not isinstance(key, Unread)},

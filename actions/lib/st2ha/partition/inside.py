@@ -64,14 +64,11 @@ class Process:
     age_s: int
     words: tuple[str, ...]
 
-    def option(self, name: str) -> Optional[str]:
-        """The value of `--name=value` or `--name value`."""
-        for word, following in zip(self.words, (*self.words[1:], None)):
-            if word == f"--{name}":
-                return following
-            if word.startswith(f"--{name}="):
-                return word.partition("=")[2]
-        return None
+    def options(self, name: str) -> list[str]:
+        """The values of each `--name=value` or `--name value`."""
+        pairs = zip(self.words, (*self.words[1:], ""))
+        told = [next_ if word == f"--{name}" else word.partition("=")[2] for word, next_ in pairs if _is(word, name)]
+        return [value for value in told if value]
 
 
 def read_node(place: Place, attempt: Attempt, file: Optional[str] = None) -> Union[Inside, Unread]:
@@ -144,6 +141,10 @@ def read_processes(place: Place, deadline_s: float) -> Seen:
     return Seen(frozenset(ref for ref in refs if ref), tuple(sorted(pids)), started_at)
 
 
+def _is(word: str, name: str) -> bool:
+    return word.partition("=")[0] == f"--{name}"
+
+
 def _process(line: str) -> Optional[Process]:
     words = line.split()
     if len(words) < 4 or not all(word.isdigit() for word in words[:3]):
@@ -153,13 +154,14 @@ def _process(line: str) -> Optional[Process]:
 
 def _ref(process: Process) -> Optional[str]:
     """The reference of a sensor process, by what sensor_wrapper.py is started with."""
-    pack, name = process.option("pack"), process.option("class-name")
-    return f"{pack}.{name}" if pack and name and any("sensor_wrapper" in word for word in process.words) else None
+    pack, name = process.options("pack"), process.options("class-name")
+    return f"{pack[0]}.{name[0]}" if pack and name and any("sensor_wrapper" in word for word in process.words) else None
 
 
 def _is_container_of(process: Process, config_file: str) -> bool:
     program = [word for word in process.words[:3] if word.rsplit("/", 1)[-1] == "st2sensorcontainer"]
-    return bool(program) and _same(process.option("config-file") or ST2_CONF, config_file)
+    files = process.options("config-file") or [ST2_CONF]
+    return bool(program) and any(_same(file, config_file) for file in files)
 
 
 def _tells(process: Process, config_file: str) -> bool:

@@ -25,6 +25,7 @@ class SensorsLimits:
 
     imbalance: float = 1.5  # load of the fullest node against the mean
     duplicate_s: float = 5.0  # between two reports of one event
+    settle_s: float = 20.0  # after the start of a container its sensors may still be starting
 
 
 @dataclass(frozen=True)
