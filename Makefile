@@ -23,6 +23,8 @@ $(VENV)/.apt: Makefile
 	test -x /usr/sbin/slapd || missing="$$missing slapd ldap-utils"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	command -v keepalived >/dev/null || missing="$$missing keepalived"; \
+	command -v haproxy >/dev/null || missing="$$missing haproxy"; \
+	command -v socat >/dev/null || missing="$$missing socat"; \
 	test -x /usr/sbin/ns-slapd || missing="$$missing 389-ds-base libnss3-tools"; \
 	if [ -n "$$missing" ]; then \
 	  test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }; \

@@ -1,4 +1,4 @@
-"""Clients of the edge: `python edge_load.py new|kept ADDRESS RATE`, until its standard input ends; then a line of JSON.
+"""Clients of the edge: `python edge_load.py new|kept ADDRESS RATE [PORT]`, until standard input ends; then JSON.
 
 `new` opens a connection for each request; `kept` has 50 connections and looks, before it uses one again, whether the
 server has closed it. A request fails if its answer does not come whole, or is not StackStorm's 401.
@@ -19,8 +19,8 @@ CONNECTIONS, PATIENCE_S = 50, 5.0
 class Clients:
     """`answered` counts the groups that answered."""
 
-    def __init__(self, address: str, rate: float) -> None:
-        self.address, self.rate = address, rate
+    def __init__(self, address: str, rate: float, port: int) -> None:
+        self.address, self.rate, self.port = address, rate, port
         self.answered: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[str] = collections.Counter()
         self.ending = asyncio.Event()
@@ -42,7 +42,7 @@ class Clients:
 
     async def _once(self) -> None:
         try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection(self.address, 80), PATIENCE_S)
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(self.address, self.port), PATIENCE_S)
         except (OSError, asyncio.TimeoutError) as error:
             self.failures[f"connect: {error!r}"] += 1
             return
@@ -50,14 +50,14 @@ class Clients:
         writer.close()
 
     async def _one_kept(self) -> None:
-        reader, writer = await asyncio.open_connection(self.address, 80)
+        reader, writer = await asyncio.open_connection(self.address, self.port)
         while not self.ending.is_set():
             if reader.at_eof() or writer.is_closing():
                 writer.close()
-                reader, writer = await asyncio.open_connection(self.address, 80)
+                reader, writer = await asyncio.open_connection(self.address, self.port)
             if not await self._ask(reader, writer, b""):
                 writer.close()
-                reader, writer = await asyncio.open_connection(self.address, 80)
+                reader, writer = await asyncio.open_connection(self.address, self.port)
             await asyncio.sleep(CONNECTIONS / self.rate)
         writer.close()
 
@@ -65,20 +65,20 @@ class Clients:
         try:
             writer.write(REQUEST % header)
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
-            fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if ": " in line)
-            await asyncio.wait_for(reader.readexactly(int(fields["Content-Length"])), PATIENCE_S)
+            fields = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:] if ": " in line)
+            await asyncio.wait_for(reader.readexactly(int(fields["content-length"])), PATIENCE_S)
             if not head.startswith(b"HTTP/1.1 401"):
                 raise ValueError(head.split(b"\r\n")[0])
         except (OSError, EOFError, ValueError, KeyError, asyncio.TimeoutError) as error:
             self.failures[repr(error)[:80]] += 1
             return False
-        self.answered[fields["X-Lab-Node"].split()[-1]] += 1
+        self.answered[fields["x-lab-node"].split()[-1]] += 1
         return True
 
 
-async def main(kind: str, address: str, rate: str) -> None:
+async def main(kind: str, address: str, rate: str, port: str = "80") -> None:
     """Run until standard input ends."""
-    clients = Clients(address, float(rate))
+    clients = Clients(address, float(rate), int(port))
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), clients.ending.set)
     await (clients.new() if kind == "new" else clients.kept())

@@ -93,7 +93,7 @@ def test_a_plan_shows_the_diff_and_changes_nothing(edge: EdgeLab) -> None:
     assert everywhere() == {"blue"}
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [1, 4])
 def test_killed_at_any_step_it_can_be_repeated(edge: EdgeLab, steps: int) -> None:
     """As if the process had ended right after so many steps."""
     where, before = deployment(edge), files(edge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from typing import Any, Optional
 
@@ -30,16 +31,18 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 def switch(
     deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
 ) -> dict[str, Any]:
-    """Send clients to `group`; the result is that of nginx_switch. BadInput if no balancer software is configured."""
-    from st2ha.edge.nginx import operations as nginx
-
-    return nginx.switch(deployment, group, force, dry_run, deadline_s)
+    """Send clients to `group`, by nginx where it is configured, else by haproxy; the result is that of the action."""
+    return _balancing(deployment).switch(deployment, group, force, dry_run, deadline_s)  # type: ignore[no-any-return]
 
 
 def undo(
     deployment: Deployment, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
 ) -> dict[str, Any]:
     """Send clients back to where they went before the last switch."""
-    from st2ha.edge.nginx import operations as nginx
+    return _balancing(deployment).undo(deployment, force, dry_run, deadline_s)  # type: ignore[no-any-return]
 
-    return nginx.undo(deployment, force, dry_run, deadline_s)
+
+def _balancing(deployment: Deployment) -> Any:
+    edge: Edge = deployment.require("edge")
+    name = "haproxy" if edge.nginx is None and edge.haproxy is not None else "nginx"
+    return importlib.import_module(f"st2ha.edge.{name}.operations")

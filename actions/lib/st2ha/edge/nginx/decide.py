@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from st2ha.edge.content import amiss
 from st2ha.edge.nginx import lines
 from st2ha.edge.nginx.facts import Disk, Snapshot
 from st2ha.edge.nginx.render import render, stamp
+from st2ha.edge.paths import unfit
 from st2ha.edge.settings import Edge, Nginx
 from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan, Refused, Step
@@ -180,13 +180,7 @@ def _taken(snapshot: Snapshot, nginx: Nginx) -> list[str]:
 
 def _unfit(snapshot: Snapshot, edge: Edge, group: str) -> list[str]:
     """Nodes of the group that do not answer as they must, and foreign changes that a reload would load."""
-    found = []
-    for upstream, port in edge.upstreams.items():
-        for node in edge.groups[group]:
-            reply = snapshot.nodes.get((upstream, f"{node}:{port}"))
-            why = amiss(upstream, reply)
-            if why is not None:
-                found.append(f"{upstream} of {node} is not fit: {why}")
+    found = unfit(edge, group, snapshot.nodes)
     for name, disk in _read(snapshot).items():
         if stale := unloaded(disk):
             found.append(f"{name} has changes on disk that do not run ({', '.join(stale)}): the reload would load them")

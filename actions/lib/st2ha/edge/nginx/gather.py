@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Optional, Union
 
-from st2ha.edge.content import PROBES, Reply, service_of
+from st2ha.edge.content import Reply
 from st2ha.edge.nginx import lines
 from st2ha.edge.nginx.facts import Disk, Front, Marker, Snapshot, Unread
 from st2ha.edge.nginx.parse import parse_disk, parse_marker
 from st2ha.edge.nginx.render import GENERATION, stamp
 from st2ha.edge.nginx.script import read_script
+from st2ha.edge.paths import context_of, node_questions, of_group, public_questions
 from st2ha.edge.settings import Balancer, Edge, Nginx
 from st2ha.edge.web import Question, ask
 from st2ha.errors import BadInput, HostError
@@ -30,8 +30,8 @@ def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = 
 
     Without `paths`, what a decision needs and no more: balancers, markers and the group's nodes.
     """
-    at = time.time()
-    context = _context(edge)
+    began = time.time()
+    context = context_of(edge)
     markers = {name: _marker_question(nginx, name, address) for name, address in edge.addresses.items()}
     public = [each for name, address in edge.addresses.items() for each in public_questions(edge, name, address)]
 
@@ -46,7 +46,11 @@ def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = 
     told = {name: _marker(found[question]) for name, question in markers.items()}
     upstreams = {name: _conf(disk) for name, disk in disks.items()}
     servers = {name: {up: at for up, at in each[0].items() if up in edge.upstreams} for name, each in upstreams.items()}
-    questions: list[Union[Balancer, Question]] = [*_direct(edge, servers if paths else {}, told, group)]
+    wanted = of_group(edge, group)
+    for name, at in servers.items() if paths else ():
+        if not isinstance(told[name], Marker):  # then its marker's server cannot be asked about its nodes
+            wanted |= {(upstream, address) for upstream, addresses in at.items() for address in addresses}
+    questions: list[Union[Balancer, Question]] = [*node_questions(wanted)]
     for name, address in edge.addresses.items() if paths else ():
         questions += inner_questions(edge, nginx, name, address, told[name])
     found.update(ask_all(questions, answer, edge.timeout_s))
@@ -64,7 +68,7 @@ def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = 
         nodes={(each.about[1], each.about[2]): reply for each, reply in replies.items() if each.about[0] == "node"},
         servers=servers,
         passed={name: each[1] for name, each in upstreams.items()},
-        at=at,
+        at=began,
     )
 
 
@@ -81,15 +85,6 @@ def read_disk(edge: Edge, nginx: Nginx, balancer: Balancer, attempt: Attempt) ->
         return Unread(str(error))
     except (ValueError, KeyError, StopIteration):
         return Unread("what its shell printed is not whole")
-
-
-def public_questions(edge: Edge, name: str, address: str) -> list[Question]:
-    """What clients ask at one address."""
-    found = []
-    for upstream in edge.upstreams:
-        probe, about = PROBES[service_of(upstream)], ("public", name, upstream)
-        found.append(Question(about, address, edge.port, probe.public, probe.method, edge.host_name, edge.tls))
-    return found
 
 
 def inner_questions(
@@ -126,7 +121,7 @@ def ask_marker(edge: Edge, nginx: Nginx, name: str, timeout_s: float) -> Union[M
 
 def ask_front(edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None]) -> Front:
     """One address, by clients' paths and through the upstreams."""
-    context = _context(edge)
+    context = context_of(edge)
     address = edge.addresses[name]
     questions = public_questions(edge, name, address)
     questions += inner_questions(edge, nginx, name, address, marker, members=False)
@@ -181,26 +176,3 @@ def _of_file(text: str) -> tuple[Mapping[str, tuple[str, ...]], frozenset[str]]:
     except BadInput:
         return {}, frozenset()
     return lines.servers(directives), frozenset() if stamp(content) else lines.passed(directives)
-
-
-def _direct(
-    edge: Edge,
-    servers: Mapping[str, Mapping[str, tuple[str, ...]]],
-    told: Mapping[str, object],
-    group: Optional[str],
-) -> Iterable[Question]:
-    """The nodes of `group`; and those that a balancer names whose marker's server cannot be asked about them."""
-    nodes = edge.groups.get(group or "", ())
-    wanted = {(upstream, f"{node}:{port}") for upstream, port in edge.upstreams.items() for node in nodes}
-    for name, found in servers.items():
-        if not isinstance(told[name], Marker):
-            wanted |= {(upstream, address) for upstream, addresses in found.items() for address in addresses}
-    for upstream, address in sorted(wanted):
-        host, _, port = address.rpartition(":")
-        if host and port.isdigit():
-            probe = PROBES[service_of(upstream)]
-            yield Question(("node", upstream, address), host, int(port), probe.path, probe.method)
-
-
-def _context(edge: Edge) -> Optional[ssl.SSLContext]:
-    return ssl.create_default_context(cafile=edge.ca_file) if edge.tls else None

@@ -13,6 +13,7 @@ from st2ha.edge.nginx.assess import assess, healthy_words
 from st2ha.edge.nginx.decide import Target
 from st2ha.edge.nginx.facts import Snapshot
 from st2ha.edge.nginx.gather import gather
+from st2ha.edge.paths import known_group
 from st2ha.edge.settings import Edge, Nginx
 from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan
@@ -54,16 +55,6 @@ def undo(
     """Give back, byte for byte, the files from before the last switch."""
     edge, nginx = settings_of(deployment)
     return _change(edge, nginx, lambda world: decide.undo(world, edge, nginx, force), None, False, dry_run, deadline_s)
-
-
-def known_group(edge: Edge, group: object) -> str:
-    """The group that was named; an empty target is refused: st2web drops a value it does not understand."""
-    names = ", ".join(edge.groups) or "none: add edge.groups to the configuration"
-    if not isinstance(group, str) or not group.strip():
-        raise BadInput(f"parameter `group` is {group!r}: name a group of nodes ({names})")
-    if group.strip() not in edge.groups:
-        raise BadInput(f"parameter `group` is {group.strip()[:60]!r}, which is not configured: use one of {names}")
-    return group.strip()
 
 
 def _change(
