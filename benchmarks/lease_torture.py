@@ -136,9 +136,17 @@ def judge(lines: list[Line]) -> Verdict:
 def torture(
     holders: Holders, seconds: float, ttl_s: float, seed: int, also: Callable[[random.Random], None] | None = None
 ) -> Iterator[str]:
-    """Faults at random, one after the other, each undone; tells them. `also` is called now and then in between."""
+    """Faults, one after the other, each undone; tells them. `also` is called now and then in between.
+
+    The holder is killed first, until it has a successor; then everything is left to chance.
+    """
     chance = random.Random(seed)
     wait_for(lambda: len(read(holders.log)) > 10, 60, "the first holder")
+    last = read(holders.log)[-1]
+    yield f"kill {last.holder}"
+    holders.kill(last.holder)
+    wait_for(lambda: read(holders.log)[-1].token > last.token, 60, "its successor")
+    holders.start(last.holder)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         lines = read(holders.log)

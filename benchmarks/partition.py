@@ -1,4 +1,4 @@
-"""The figures of the area `partition`: hashing, planning a million sensors, balance, moves. No server is needed."""
+"""The figures of the area `partition`: hashing, planning a million sensors, balance, moves, leases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ctypes import c_uint
 from dataclasses import replace
 from typing import Callable
 
+from benchmarks import lease
 from benchmarks.figures import Figure, worst
 from lab.cluster import ROOT
 from lab.errors import LabError
@@ -44,7 +45,7 @@ print(took_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, made.fu
 
 
 def measure(say: Callable[[str], None]) -> Iterator[Figure]:
-    """Eight figures, in about a minute."""
+    """Eight figures in about a minute; then those of leases, on real servers."""
     say("hashing references")
     yield hashing()
     for provider in ("hash", "kvstore"):
@@ -55,6 +56,7 @@ def measure(say: Callable[[str], None]) -> Iterator[Figure]:
         yield balance(provider)
     say(f"moves when a node goes or comes, {CHANGES} fleets")
     yield from moves()
+    yield from lease.measure(say)
 
 
 def literal(ref: str) -> int:

@@ -17,6 +17,8 @@ def _make_whole(cluster: RedisCluster) -> None:
     """As at the start: redis1 is the primary, no faults, no data."""
     if not _unspoilt(cluster):
         cluster.restore()
+    elif cluster.ask(cluster.redises[0].name, "DBSIZE"):
+        cluster.ask(cluster.redises[0].name, "FLUSHALL")
 
 
 def _unspoilt(cluster: RedisCluster) -> bool:
@@ -24,8 +26,7 @@ def _unspoilt(cluster: RedisCluster) -> bool:
         return False  # one that hangs or is cut off would take its time-out
     try:
         cluster.wait_healthy(0.2)
-        first = cluster.redises[0]
-        return cluster.primary() == first and not cluster.ask(first.name, "DBSIZE") and not cluster.changed
+        return cluster.primary() == cluster.redises[0] and not cluster.changed
     except (LabError, *DRIVER):
         return False
 

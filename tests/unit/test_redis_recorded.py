@@ -115,7 +115,12 @@ def test_sentinels_that_are_silent_closed_or_watch_another_name(well: Snapshot) 
         "warning OneSentinelFromNoQuorum",
     ]
     two = answered(answered(well, "sentinel1", REFUSED), "sentinel2", Denied(Host("sentinel2", 26379), "NOAUTH"))
-    assert found(two)[:2] == ["critical QuorumLost", "unknown AuthFailed /sentinel/sentinel2:26379"]
+    assert found(two) == [
+        "unknown AuthFailed /sentinel/sentinel2:26379",
+        "warning SentinelDown /sentinel/sentinel1:26379",
+    ]
+    three = answered(two, "sentinel3", HUNG)
+    assert found(three)[0] == "critical QuorumLost"
     assert "critical MasterUnknown /sentinel/sentinel3:26379" in found(changed(well, "sentinel3", primary=None))
     assert "critical SentinelsDisagree" in found(changed(well, "sentinel3", primary="redis2:6379"))
     alone = replace(well, sentinel_answers={})

@@ -14,7 +14,7 @@ from st2ha.naming import count
 from st2ha.probe import Silence, Silent
 from st2ha.redis import assess_sentinels, assess_setup
 from st2ha.redis.facts import Denied, Server, Snapshot
-from st2ha.redis.scene import Scene, in_step
+from st2ha.redis.scene import Scene, in_step, unseen
 from st2ha.redis.settings import Redis
 from st2ha.report import Finding, Severity, by_weight
 
@@ -38,15 +38,15 @@ def healthy_words(snapshot: Snapshot) -> str:
 
 
 def no_primary(scene: Scene) -> Iterator[Finding]:
-    """Nobody takes writes, and so nobody gets a lock. One that does not let us in may be the primary."""
+    """Nobody takes writes, and so nobody gets a lock. One that we cannot read may be the primary."""
     snapshot = scene.snapshot
     if snapshot.primaries:
         return
-    denied = [str(host) for host, _ in snapshot.of(Denied)]
-    if denied:
+    closed = unseen(snapshot.answers)
+    if closed:
         yield scene.finding(
-            "PrimaryUnknown", Severity.UNKNOWN, f"{', '.join(denied)} does not let us in: no other one is primary",
-            "correct redis.username and password of this deployment",
+            "PrimaryUnknown", Severity.UNKNOWN, f"{', '.join(closed)} cannot be read: no other one is primary",
+            "correct what the findings about it say",
         )  # fmt: skip
         return
     answering, elected = len(snapshot.servers), snapshot.elected

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from st2ha.naming import count
 from st2ha.probe import Silence, Silent
 from st2ha.redis.facts import Denied
-from st2ha.redis.scene import Scene, in_step, majority, quorum_reason
+from st2ha.redis.scene import Scene, in_step, majority, quorum_reason, unseen
 from st2ha.report import Finding, Severity
 
 
@@ -40,11 +40,13 @@ def silent(scene: Scene) -> Iterator[Finding]:
 
 
 def quorum(scene: Scene) -> Iterator[Finding]:
-    """Too few to agree; or just as many as are needed."""
+    """Too few to agree; or just as many as are needed. Those that we cannot read may well work: other findings tell."""
     settings, snapshot = scene.settings, scene.snapshot
     if not settings.sentinels:
         return
-    reason = quorum_reason(snapshot, settings)
+    reason, closed = quorum_reason(snapshot, settings), unseen(snapshot.sentinel_answers)
+    if closed and len(closed) + len(snapshot.sentinels) >= majority(settings):
+        return
     if reason:
         yield scene.finding(
             "QuorumLost",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from typing import Any, Callable, TypeVar, Union
 
@@ -39,6 +40,8 @@ def gather(settings: Redis, record: Record = lambda kind, host, replies: None) -
             return sentinel_of(host, settings.master_name, told)
         except driver.Refused as refused:
             return Denied(host, str(refused))
+        except ssl.SSLError:  # one kind of it is a ValueError
+            raise
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise Unanswered(Silence.BROKEN, f"its reply makes no sense ({type(error).__name__} {error})") from None
 

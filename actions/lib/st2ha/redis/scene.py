@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
+from st2ha.config import Host
 from st2ha.naming import count
-from st2ha.redis.facts import Server, Snapshot
+from st2ha.probe import Silence, Silent
+from st2ha.redis.facts import Denied, Server, Snapshot
 from st2ha.redis.settings import Redis, RedisLimits
 from st2ha.report import Finding, Severity
 
@@ -38,6 +41,18 @@ def in_step(snapshot: Snapshot, server: Server) -> bool:
     """Whether it replicates from the primary and its link is up."""
     primary = snapshot.primary
     return primary is not None and server in snapshot.replicas_of(primary) and server.link_up and not server.syncing
+
+
+UNSEEN = (Silence.TLS, Silence.BROKEN, Silence.DENIED)
+"""It is there, and we cannot see what it is."""
+
+
+def unseen(answers: Mapping[Host, object]) -> list[str]:
+    """Those that are there but tell us nothing."""
+    return [
+        str(host) for host, answer in answers.items()
+        if isinstance(answer, Denied) or (isinstance(answer, Silent) and answer.kind in UNSEEN)
+    ]  # fmt: skip
 
 
 def quorum_reason(snapshot: Snapshot, settings: Redis) -> Optional[str]:

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from st2ha.errors import HaError
 from st2ha.observer import Gone, Observer
-from st2ha.partition.lease.rule import Look, Move, Record, View, failed, looked, next_move, refused, wrote
+from st2ha.partition.lease.rule import FREE, Look, Move, Record, View, failed, looked, next_move, refused, wrote
 from st2ha.partition.lease.settings import LeaseSettings
 
 CLERK = "st2ha.partition.lease.clerk"
@@ -130,8 +130,11 @@ class Lease:
         view = self._view
         if view.token is not None and view.token != before.token:
             self._say(f"we hold the lease, token {view.token}")
-        elif view.token is None and before.token is not None:
-            self._say(f"{view.record.holder if view.record else 'nobody'} holds the lease now")
+        elif view.token is None and (before.token is not None or not before.place):
+            holder = view.record.holder if view.record else FREE
+            self._say(
+                f"{holder} holds the lease, we wait" if holder != FREE else "nobody holds the lease, we ask for it"
+            )
         if self.token is not None:
             self._news.set()
 
