@@ -18,7 +18,19 @@ from rich.console import Console
 from benchmarks.figures import Figure, as_json, as_table, exit_code
 from lab.errors import LabError
 
-AREAS = ("mongodb", "mysql", "rabbitmq", "check", "auth", "redis", "partition", "content", "upgrade", "platform", "edge")
+AREAS = (
+    "mongodb",
+    "mysql",
+    "rabbitmq",
+    "check",
+    "auth",
+    "redis",
+    "partition",
+    "content",
+    "upgrade",
+    "platform",
+    "edge",
+)
 """`benchmarks.<area>` has its `measure(say) -> Iterator[Figure]`; `say` takes a line about what is being measured."""
 UNMEASURED, USAGE = 3, 64
 Say = Callable[[str], None]

@@ -214,3 +214,9 @@ def test_recorded_node_lost() -> None:
     """Two seconds after its SIGKILL the registry still has it; later it has not."""
     assert "NodeSilent" not in found(fleet("node_lost_2s", *EVERYTHING))
     assert "1 of 2 sensor containers" in found(fleet("node_lost", *EVERYTHING))["NodeSilent"].message
+
+
+def test_a_sensor_under_a_lease_may_be_on_several_nodes() -> None:
+    twice = told(healthy("kvstore"), 0, refs=tuple(sensor.ref for sensor in SENSORS))
+    assert "SensorOwnedTwice" in found(twice)
+    assert "SensorOwnedTwice" not in found(replace(twice, leased=tuple(sensor.ref for sensor in SENSORS)))

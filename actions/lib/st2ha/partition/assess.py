@@ -90,7 +90,8 @@ def unowned(scene: Scene) -> Iterator[Finding]:
 
 
 def owned_twice(scene: Scene) -> Iterator[Finding]:
-    refs = sorted(ref for ref, nodes in scene.owners.items() if len(nodes) > 1)
+    twice = (ref for ref, nodes in scene.owners.items() if len(nodes) > 1)
+    refs = sorted(ref for ref in twice if ref not in scene.snapshot.leased)
     if refs:
         where = " and ".join(scene.owners[refs[0]])
         yield scene.finding(

@@ -62,7 +62,8 @@ class Event:
 class Snapshot:
     """A fleet. `members` and `timers` are those of the registry's groups, None if it is off or was not asked.
 
-    `unread` says why StackStorm's API did not tell the sensors; `at` is when all this was read (seconds since 1970).
+    `unread` says why StackStorm's API did not tell the sensors; `at` is when all this was read (seconds since 1970);
+    `leased` are sensors that may run on several nodes.
     """
 
     nodes: tuple[SensorNode, ...]
@@ -72,6 +73,7 @@ class Snapshot:
     events: tuple[Event, ...] = ()
     unread: Optional[str] = None
     at: Optional[float] = None
+    leased: tuple[str, ...] = ()
 
     @property
     def enabled(self) -> tuple[Sensor, ...]:

@@ -86,6 +86,7 @@ def gather(deployment: Deployment, settings: Sensors, file: Optional[str] = None
             events=told.events,
             unread=told.unread,
             at=time.time(),
+            leased=settings.leased,
         ),
         insides,
         {name: key for name, key in keys.items() if not isinstance(key, Unread)},

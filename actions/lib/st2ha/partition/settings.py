@@ -80,6 +80,7 @@ class Sensors:
     preferred: tuple[Wish, ...] = ()
     never: tuple[Wish, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
+    leased: tuple[str, ...] = ()  # sensors that run on several nodes, and work on one of them
     limits: SensorsLimits = SensorsLimits()
     places: tuple[Place, ...] = ()
     takeover: Takeover = Takeover()
@@ -103,7 +104,7 @@ class Sensors:
 def parse(section: Section) -> Sensors:
     """The settings of one deployment; BadInput names what is wrong."""
     section.known(
-        "provider", "partition_file", "nodes", "costs", "limits", "command", "config_file", "stop_command",
+        "provider", "partition_file", "nodes", "costs", "leased", "limits", "command", "config_file", "stop_command",
         "start_command", "takeover", "timeout_s", "stop_s", "start_s",
     )  # fmt: skip
     parts = section.sections("nodes")
@@ -135,6 +136,7 @@ def parse(section: Section) -> Sensors:
         preferred=tuple(preferred),
         never=tuple(never),
         costs=_costs(section),
+        leased=tuple(_texts(section, "leased")),
         limits=_limits(section),
         places=tuple(_place(section, part) for part in parts),
         takeover=_takeover(section),
