@@ -93,16 +93,11 @@ class SambaDomain(Directories):
         super().__init__()
         self._size = size
 
-    def __enter__(self) -> SambaDomain:
-        if not shutil.which("samba"):
-            raise LabError(MISSING)
-        self._claim("samba-")
-        try:
-            self._up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    kind = "samba"
+
+    @staticmethod
+    def limitation() -> str | None:
+        return None if shutil.which("samba") else MISSING
 
     def set_member(self, group: str, name: str, member: bool) -> None:
         """Add a person to a group or take it out, on every controller (they do not replicate)."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lab.certs import Authority
 from lab.directory import Controller, Directories, own_network, run
-from lab.errors import LabError
 from lab.people import PASSWORD
 from lab.process import Server
 from lab.slapd import BASE, ROOT_DN, Slapd, people_and_groups, record
@@ -48,22 +47,11 @@ class Dirsrv(Directories):
     base = BASE
     service_dn, user_dn, group_dn = Slapd.service_dn, Slapd.user_dn, Slapd.group_dn
 
+    kind = "dirsrv"
+
     @staticmethod
     def limitation() -> str | None:
-        """Why it cannot run here, None if it can."""
         return None if shutil.which("ns-slapd") else "ns-slapd is missing: apt-get install 389-ds-base"
-
-    def __enter__(self) -> Dirsrv:
-        why = self.limitation()
-        if why:
-            raise LabError(why)
-        self._claim("dirsrv-")
-        try:
-            self._up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def _up(self) -> None:
         network, self._lock = own_network()

@@ -63,19 +63,12 @@ class EdgeLab(Boxes):
         self.nodes: dict[str, Server] = {}
         self._with_keepalived = keepalived
 
-    def __enter__(self) -> EdgeLab:
-        for program, package in PROGRAMS.items():
-            if not shutil.which(program):
-                raise LabError(f"{program} is missing: apt-get install {package}")
-        if why := limitation():
-            raise LabError(why)
-        self._claim("edge-")
-        try:
-            self._up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    kind = "edge"
+
+    @staticmethod
+    def limitation() -> str | None:
+        missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+        return f"apt-get install {' '.join(missing)}" if missing else limitation()
 
     def __exit__(self, *exc_info: object) -> None:
         super().__exit__(*exc_info)

@@ -58,18 +58,11 @@ class JoinedDomain(Directories, Boxes):
     service_dn = f"CN=Service,OU=Staff,{BASE}"
     group_dn = f"CN={{}},OU=Groups,{BASE}"
 
-    def __enter__(self) -> JoinedDomain:
-        if not shutil.which("samba"):
-            raise LabError(MISSING)
-        if why := limitation():
-            raise LabError(why)
-        self._claim("joined-")
-        try:
-            self._up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    kind = "joined"
+
+    @staticmethod
+    def limitation() -> str | None:
+        return (None if shutil.which("samba") else MISSING) or limitation()
 
     def names(self, controller: str) -> list[str]:
         """The controllers that its DNS names and has addresses of."""

@@ -9,7 +9,6 @@ from typing import Union
 
 from lab.certs import Authority
 from lab.directory import Controller, Directories, own_network, run
-from lab.errors import LabError
 from lab.people import PASSWORD
 from lab.process import Server
 
@@ -59,16 +58,11 @@ class Slapd(Directories):
     user_dn = f"uid={{}},ou=people,{BASE}"
     group_dn = f"cn={{}},ou=groups,{BASE}"
 
-    def __enter__(self) -> Slapd:
-        if not shutil.which("slapd"):
-            raise LabError("slapd is missing: apt-get install slapd ldap-utils")
-        self._claim("slapd-")
-        try:
-            self._up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    kind = "slapd"
+
+    @staticmethod
+    def limitation() -> str | None:
+        return None if shutil.which("slapd") else "slapd is missing: apt-get install slapd ldap-utils"
 
     def _up(self) -> None:
         network, self._lock = own_network()
