@@ -127,8 +127,9 @@ class EdgeLab(Boxes):
     def kill_keepalived(self, name: str, *which: str) -> None:
         """SIGKILL the `parent`, the `child`, or both at once: then nobody takes the VIP off the node."""
         pids = self.keepalived_pids(name)
-        for each in which:
-            os.kill(pids[each], signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # else the child gives the VIP up when it misses its parent
+            for each in which:
+                os.kill(pids[each], number)
         if set(which) == {"parent", "child"}:
             wait_for(lambda: not self.keepalived[name].alive(), 10, f"keepalived of {name} to end")
 
@@ -192,6 +193,7 @@ class EdgeLab(Boxes):
                 "tls": {"ca_file": str(self.authority.ca_file)},
                 "groups": {name: list(nodes.values()) for name, nodes in GROUPS.items()},
                 "nginx": {"upstreams_file": UPSTREAMS, **nginx},
+                "vrrp": {"enabled": self._with_keepalived},
                 "timeout_s": 5,
             },
         }

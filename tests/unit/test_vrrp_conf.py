@@ -93,6 +93,14 @@ def test_an_include_of_itself_ends() -> None:
     assert any("includes itself" in fault for fault in parse_conf(files, MAIN).faults)
 
 
+def test_what_a_group_tracks_its_instances_track() -> None:
+    group = "vrrp_sync_group both {\n group {\n st2\n }\n track_script {\n nginx\n }\n track_process {\n bird\n }\n}\n"
+    text = "vrrp_script nginx {\n interval 3\n}\n" + group + "vrrp_instance st2 {\n}\nvrrp_instance other {\n}"
+    mine, other = parsed(text).instances
+    assert [(each.name, each.interval_s) for each in mine.scripts] == [("nginx", 3)] and mine.processes == ("bird",)
+    assert other.scripts == () == other.processes
+
+
 def test_a_password_is_compared_and_never_shown() -> None:
     text = "vrrp_instance x {\nauthentication {\nauth_type PASS\nauth_pass %s\n}\n}"
     one, same, other = (parsed(text % word) for word in ("hunter2", "hunter2", "hunter3"))

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from st2ha.config import Deployment
 from st2ha.edge.settings import Edge
-from st2ha.report import Finding, Report
+from st2ha.report import Report
 
 
 def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
@@ -20,7 +20,12 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
         from st2ha.edge.nginx import operations as nginx
 
         reports.append(nginx.check(deployment, timeout_s))
-    findings: tuple[Finding, ...] = tuple(finding for report in reports for finding in report.findings)
+    if edge.vrrp.enabled and edge.vip is not None and any(each.prefix is not None for each in edge.balancers):
+        from st2ha.edge.vrrp import operations as vrrp
+
+        reports.append(vrrp.check(deployment, timeout_s))
+    # Both parts look inside the balancers: one that is not let in is told once.
+    findings = tuple({each.key: each for report in reversed(reports) for each in report.findings}.values())
     facts: dict[str, Any] = {}
     for report in reports:
         facts.update(report.facts)

@@ -6,9 +6,10 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from st2ha.config import Section
+from st2ha.edge.vrrp.settings import Vrrp, parse_vrrp
 from st2ha.errors import BadInput
 from st2ha.hosts import Door, door, parse_prefix
 
@@ -85,7 +86,7 @@ class Edge:
     timeout_s: float = 5.0
     nginx: Optional[Nginx] = None
     haproxy: Optional[Haproxy] = None
-    vrrp: Any = None
+    vrrp: Vrrp = field(default_factory=Vrrp)
     limits: EdgeLimits = field(default_factory=EdgeLimits)
 
     @property
@@ -124,6 +125,7 @@ def parse(section: Section) -> Edge:
         timeout_s=section.number("timeout_s", 5.0, low=0.05, high=600),
         nginx=_nginx(section),
         haproxy=_haproxy(section),
+        vrrp=parse_vrrp(section),
         limits=_limits(section),
     )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from st2ha.edge.vrrp.syntax import Statement, parse_tree
@@ -82,8 +82,11 @@ def parse_conf(files: Mapping[str, str], path: str, config_id: str = "") -> Conf
     version = numbers.whole(_argument(root.first("global_defs"), "vrrp_version"), 2, "vrrp_version")
     scripts = {each.argument: _script(each, numbers) for each in root.all("vrrp_script")}
     tracked = {each.argument: _file(each, numbers) for each in root.all("track_file", "vrrp_track_file")}
-    found = tuple(_instance(each, version, scripts, tracked, numbers) for each in root.all("vrrp_instance"))
-    return Configuration(found, tuple(scripts.values()), tuple(dict.fromkeys(numbers.faults)))
+    found = (_instance(each, version, scripts, tracked, numbers) for each in root.all("vrrp_instance"))
+    groups = [_group(each, scripts, numbers) for each in root.all("vrrp_sync_group")]
+    return Configuration(
+        tuple(_in_groups(each, groups) for each in found), tuple(scripts.values()), tuple(dict.fromkeys(numbers.faults))
+    )
 
 
 class _Numbers:
@@ -145,6 +148,7 @@ def _instance(
 
     vrid = int(number("virtual_router_id", 0)) or None
     keywords = {each.keyword for each in block.block}
+    addresses = [*_words(block, "virtual_ipaddress"), *_words(block, "virtual_ipaddress_excluded")]
     own_version = numbers.whole(_argument(block, "version"), version, f"vrrp_instance {name}: version")
     return Instance(
         name=name,
@@ -160,10 +164,33 @@ def _instance(
         unicast_source=_argument(block, "unicast_src_ip"),
         unicast_peers=tuple(_words(block, "unicast_peer")),
         auth=_auth(block, own_version),
-        vips=tuple(dict.fromkeys(filter(None, map(_address, _words(block, "virtual_ipaddress"))))),
+        vips=tuple(dict.fromkeys(filter(None, map(_address, addresses)))),
         scripts=tuple(_script_tracked(each, scripts, numbers) for each in _lines(block, "track_script")),
         files=tuple(_file_tracked(each, tracked, numbers) for each in _lines(block, "track_file")),
         processes=tuple(_words(block, "track_process")),
+    )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A `vrrp_sync_group`: what it tracks, it tracks for each of its instances."""
+
+    members: tuple[str, ...]
+    scripts: tuple[Script, ...]
+    processes: tuple[str, ...]
+
+
+def _group(block: Statement, scripts: Mapping[str, Script], numbers: _Numbers) -> _Group:
+    tracked = tuple(_script_tracked(each, scripts, numbers) for each in _lines(block, "track_script"))
+    return _Group(tuple(_words(block, "group")), tracked, tuple(_words(block, "track_process")))
+
+
+def _in_groups(instance: Instance, groups: Iterable[_Group]) -> Instance:
+    mine = [group for group in groups if instance.name in group.members]
+    return replace(
+        instance,
+        scripts=instance.scripts + tuple(script for group in mine for script in group.scripts),
+        processes=instance.processes + tuple(process for group in mine for process in group.processes),
     )
 
 

@@ -15,7 +15,14 @@ from typing import Callable, Optional, Union
 from st2ha.edge.vrrp import arp
 from st2ha.edge.vrrp.facts import Answer, Node, Sighting, Snapshot, Unreadable, parse_node
 from st2ha.edge.vrrp.settings import Vrrp
-from st2ha.errors import CommandTimedOut, HostError, HostUnreachable
+from st2ha.errors import (
+    CommandTimedOut,
+    HostError,
+    HostNotTrusted,
+    HostUnreachable,
+    LoginRefused,
+    NotPermitted,
+)
 from st2ha.hosts import Door, door
 from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all
 
@@ -27,8 +34,8 @@ DUMP_SHARE = 0.5
 ARP_S = 0.3
 HERE, WITNESS = "this node", "the witness"
 
-Probe = Callable[[float], Optional[str]]
-"""Whether a place serves, asked within so many seconds: None, or why not."""
+Probe = Callable[[Attempt], None]
+"""Whether a place serves: raises what ask_all makes a Silent of, if it does not."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +65,19 @@ def gather(site: Site, services: bool = False) -> Snapshot:
         elif kind == "arp" and isinstance(answer, Sighting):
             sightings[name] = answer
         elif kind == "service":
-            serving[name] = answer.reason if isinstance(answer, Silent) else answer  # type: ignore[assignment]
+            serving[name] = answer.reason if isinstance(answer, Silent) else None
     snapshot = Snapshot(nodes, at, sightings, serving, {}, site.vips)
     return _with_switches(site, snapshot) if services else snapshot
 
 
-def _ask(site: Site, target: tuple[str, str], attempt: Attempt) -> Union[Node, Sighting, str, None]:
+def _ask(site: Site, target: tuple[str, str], attempt: Attempt) -> Union[Node, Sighting, None]:
     kind, name = target
     if kind == "node":
         return read_node(site, name, attempt)
     if kind == "arp":
         return sight(site.vrrp, name, attempt)
-    return site.probes[name](attempt.left_s() * SHARE)
+    site.probes[name](attempt)
+    return None
 
 
 def read_node(site: Site, name: str, attempt: Attempt) -> Node:
@@ -87,6 +95,8 @@ def read_node(site: Site, name: str, attempt: Attempt) -> Node:
         raise Unanswered(Silence.UNREACHABLE, str(error)) from None
     except CommandTimedOut as error:
         raise Unanswered(Silence.HUNG, str(error)) from None
+    except (HostNotTrusted, LoginRefused, NotPermitted) as error:
+        raise Unanswered(Silence.DENIED, str(error)) from None
     except (HostError, Unreadable) as error:
         raise Unanswered(Silence.BROKEN, str(error)) from None
 
@@ -96,7 +106,7 @@ def sight(vrrp: Vrrp, vip: str, attempt: Attempt) -> Sighting:
     try:
         if not vrrp.witness:
             return Sighting(HERE, tuple(arp.who_has(vip, min(ARP_S, attempt.left_s() / 2))))
-        witness = door(vrrp.witness, {"name": "witness", "host": "witness"})
+        witness = door(vrrp.witness, {})
         source = Path(arp.__file__).read_bytes()
         said = witness.run(["python3", "-", vip, str(ARP_S)], attempt.left_s() * SHARE, stdin=source)
         return Sighting(WITNESS, tuple(said.decode("ascii", "replace").split()))

@@ -20,8 +20,12 @@ class VrrpLimits:
 
 @dataclass(frozen=True)
 class Vrrp:
-    """Empty paths: what the running keepalived says of itself, else its own defaults."""
+    """Empty paths: what the running keepalived says of itself, else its own defaults.
 
+    `enabled`: whether keepalived is what moves the VIP; without it ha.check leaves this part away.
+    """
+
+    enabled: bool = True
     config_file: str = ""
     dump_directory: str = ""
     switch: str = "st2ha"  # the track_file by which vrrp_switchover moves the VIP
@@ -34,12 +38,13 @@ def parse_vrrp(parent: Section) -> Vrrp:
     section = parent.optional_section("vrrp")
     if section is None:
         return Vrrp()
-    section.known("config_file", "dump_directory", "switch", "witness", "limits")
+    section.known("enabled", "config_file", "dump_directory", "switch", "witness", "limits")
     return Vrrp(
+        enabled=section.flag("enabled", True),
         config_file=_absolute(section, "config_file"),
         dump_directory=_absolute(section, "dump_directory"),
         switch=_word(section, "switch", "st2ha"),
-        witness=parse_prefix(section, "witness"),
+        witness=_witness(section),
         limits=_limits(section),
     )
 
@@ -52,6 +57,16 @@ def _limits(parent: Section) -> VrrpLimits:
     return VrrpLimits(
         **{name: section.number(name, default, low=0.01, high=3600) for name, default in vars(defaults).items()}
     )
+
+
+def _witness(section: Section) -> Optional[tuple[str, ...]]:
+    """One host, so there is no place to fill in."""
+    words = parse_prefix(section, "witness")
+    if words is not None and any("{" in word for word in words):
+        raise BadInput(
+            f"{section.at('witness')} holds {{ }}: it is one host, name it, for example ssh st2ha@st2-1 sudo"
+        )
+    return words or None
 
 
 def _absolute(section: Section, name: str) -> str:
