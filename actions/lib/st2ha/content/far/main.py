@@ -1,6 +1,7 @@
 """Roots, each mount's in a child that may hang. (Part of the program of st2ha.content.far.)"""
 
 import errno
+import gc
 import os
 import select
 import signal
@@ -131,6 +132,7 @@ def work(
 def main(request: "dict[str, Any]") -> "None":
     """Tell all facts and end. `request`: node, roots [(packs, path) ...], told {root: entries}, skip, cache, silence_s."""
     sys.setrecursionlimit(5000)
+    gc.disable()  # nothing here goes in circles
     with open("/proc/self/mountinfo", "rb") as file:
         table = mounts(file.read())
     groups: "dict[tuple[str, ...], list[tuple[str, str]]]" = {}

@@ -10,16 +10,20 @@ import os
 import sys
 import time
 from _blake2 import blake2b
-from _operator import attrgetter
 
-MAGIC = b"st2ha content 1\n"
+MYPY = False
+if MYPY:
+    from typing import Any
+
+    Row = tuple[str, int, str, int]
+
+MAGIC = b"st2ha content 2\n"
 RACY_NS = 2 * 10**9
 KIND, DIRECTORY, REGULAR, LINK = 0o170000, 0o040000, 0o100000, 0o120000
 NAMES = sys.getfilesystemencoding()
 BLOCK = 1 << 20
 SAMPLES = 5
 CLOSED = bytes(32)
-NAME = attrgetter("name")
 
 
 def encoded(name: "str") -> "bytes":
@@ -31,24 +35,40 @@ def digest(data: "bytes") -> "bytes":
 
 
 class Cache:
-    """What is known of one root's directories: nothing if the file is not ours alone, broken or of another kind.
+    """What is known of one root's directories: nothing if a file is not ours alone, broken or of another kind.
 
-    `known` and `kept`: path -> (digest of lstat's words, digest of the files, marshalled [lstat's words, digests]).
+    `known` and `kept`: path -> (digest of lstat's words, digest of the files, their bytes, of the root what `details`
+    has), in a file that is read each time. `details`: path -> marshalled [lstat's words, digests] of the files, in a
+    file that is read where something changed.
     """
 
     def __init__(self, directory: "str", name: "str") -> "None":
         self.path = os.path.join(directory, name) if usable(directory) else None
-        self.kept: "dict[str, tuple[bytes, bytes, bytes]]" = {}
+        self.kept: "dict[str, tuple[bytes, bytes, int, bytes]]" = {}
+        self.known: "dict[str, tuple[bytes, bytes, int, bytes]]" = self.load("")
+        self.inside: "dict[str, bytes] | None" = None
         self.changed = False
-        try:
-            self.known = self.load()
-        except (OSError, ValueError, EOFError, TypeError):
-            self.known = {}
 
-    def load(self) -> "dict[str, tuple[bytes, bytes, bytes]]":
+    def details(self) -> "dict[str, bytes]":
+        if self.inside is None:
+            self.inside = self.load(".files")
+        return self.inside
+
+    def keep(self, path: "str", known: "tuple[bytes, bytes, int, bytes]", blob: "bytes") -> "None":
+        self.kept[path] = known
+        self.details()[path] = blob
+        self.changed = True
+
+    def load(self, part: "str") -> "dict[str, Any]":
+        try:
+            return self.read(part)
+        except (OSError, ValueError, EOFError, TypeError):
+            return {}
+
+    def read(self, part: "str") -> "dict[str, Any]":
         if self.path is None:
             return {}
-        fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(self.path + part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             status = os.fstat(fd)
             if status.st_uid != os.geteuid() or status.st_mode & (KIND | 0o077) != REGULAR:
@@ -57,20 +77,26 @@ class Cache:
         body = data[len(MAGIC) : -32]
         if not data.startswith(MAGIC) or digest(body) != data[-32:]:
             return {}
-        known: "dict[str, tuple[bytes, bytes, bytes]]" = marshal.loads(body)
-        return known
+        found: "dict[str, Any]" = marshal.loads(body)
+        return found
 
     def save(self) -> "None":
-        """In one step, so that two that read at once do no harm."""
+        """Each file in one step. What has no details is read again next time."""
         if self.path is None or not (self.changed or len(self.kept) != len(self.known)):
             return
-        body = marshal.dumps(self.kept, 2)
-        draft = f"{self.path}.{os.getpid()}"
+        details = self.details()
+        kept = {path: known for path, known in self.kept.items() if path in details}
+        self.write(".files", {path: details[path] for path in kept})
+        self.write("", kept)
+
+    def write(self, part: "str", content: "dict[str, Any]") -> "None":
+        body, target = marshal.dumps(content, 2), f"{self.path}{part}"
+        draft = f"{target}.{os.getpid()}"
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(MAGIC + body + digest(body))
-            os.rename(draft, self.path)
+            os.rename(draft, target)
         except OSError:  # no room: it is a cache
             try:
                 os.unlink(draft)
@@ -117,14 +143,14 @@ class Scan:
         try:
             if path in self.crossings:
                 self.beat(self.crossings[path], True)
-            names, stats, below, newest = self.look(fd)
+            stats, below = self.look(fd)
             if path in self.crossings:
                 self.beat(path, True)
-            own, found = self.own(fd, path, names, stats, newest)
+            own, rows = self.own(fd, path, stats, tell or not path)
             if tell or not path:
-                self.list(path, names, stats, found or marshal.loads(self.cache.kept[path][2])[1])
+                (self.rows if path else self.tops).extend(rows)
             parts = [b"%o " % mode, own]
-            for name, its_mode, modified in below:
+            for name, its_mode, modified in sorted(below, key=first):
                 inner = path + "/" + name if path else name
                 its = self.below(fd, name, inner, its_mode, tell or (not path and name in self.told))
                 parts += (encoded(name), b"\0", its)
@@ -136,35 +162,22 @@ class Scan:
         finally:
             os.close(fd)
 
-    def look(self, fd: "int") -> "tuple[list[str], list[str | int], list[tuple[str, int, int]], int]":
-        """Names and lstat of a directory's files (6 items each), its directories, and the newest ctime."""
-        names: "list[str]" = []
+    def look(self, fd: "int") -> "tuple[list[str | int], list[tuple[str, int, int]]]":
+        """lstat of a directory's files (6 items each) and its directories, as the file system has them in order."""
         stats: "list[str | int]" = []
-        below, newest, size = [], 0, 0
-        with os.scandir(fd) as found:
-            entries = sorted(found, key=NAME)
-        try:
-            "".join(map(NAME, entries)).encode("ascii")
-        except UnicodeEncodeError:  # the order must not depend on the node's locale
-            entries.sort(key=by_name)
-        for entry in entries:
-            name = entry.name
-            if name in self.skip or name.endswith(".pyc"):
-                continue
-            s = entry.stat(follow_symlinks=False)
-            mode = s.st_mode
-            if mode & KIND == DIRECTORY:
-                below.append((name, mode, s.st_mtime_ns))
-                continue
-            changed = s.st_ctime_ns
-            if changed > newest:
-                newest = changed
-            size += s.st_size
-            names.append(name)
-            stats += (name, mode, s.st_size, s.st_mtime_ns, changed, s.st_ino)
-        self.files += len(names)
-        self.bytes += size
-        return names, stats, below, newest
+        below, skip = [], self.skip
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if name in skip or name.endswith(".pyc"):
+                    continue
+                s = entry.stat(follow_symlinks=False)
+                mode = s.st_mode
+                if mode & KIND == DIRECTORY:
+                    below.append((name, mode, s.st_mtime_ns))
+                else:
+                    stats += (name, mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+        return stats, below
 
     def below(self, fd: "int", name: "str", path: "str", mode: "int", tell: "bool") -> "bytes":
         try:
@@ -180,29 +193,32 @@ class Scan:
             self.samples.append((path, error.strerror))
         return CLOSED
 
-    def own(
-        self, fd: "int", path: "str", names: "list[str]", stats: "list[str | int]", newest: "int"
-    ) -> "tuple[bytes, list[bytes] | None]":
-        """The digest of a directory's own files; and theirs, if it was not as the cache has it."""
+    def own(self, fd: "int", path: "str", stats: "list[str | int]", listed: "bool") -> "tuple[bytes, list[Row]]":
+        """The digest of a directory's own files; and they themselves, if they are to be listed."""
         seen = blake2b(marshal.dumps(stats, 2), digest_size=16).digest()
         known = self.cache.known.get(path)
+        self.files += len(stats) // 6
         if known is not None and known[0] == seen:
-            self.cache.kept[path] = known
-            return known[1], None
-        before = former(known)
+            blob = (known[3] or self.cache.details().get(path)) if listed else b""
+            if blob is not None:
+                self.cache.kept[path] = known
+                self.bytes += known[2]
+                return known[1], rows_of(path, *marshal.loads(blob)) if blob else []
+        before = former(self.cache.details().get(path))
         found: "list[bytes]" = []
         parts: "list[bytes]" = []
-        for number, name in enumerate(names):
-            status = tuple(stats[6 * number + 1 : 6 * number + 6])
-            mode = int(status[0])
-            its = before.get((name, status)) or self.content(fd, path, name, mode & KIND)
+        files = sorted((tuple(stats[n : n + 6]) for n in range(0, len(stats), 6)), key=first)
+        for file in files:
+            name, mode = str(file[0]), int(file[1])
+            its = before.get(file) or self.content(fd, path, name, mode & KIND)
             found.append(its)
             parts += (encoded(name), b"\0%o " % mode, its)
-        own = digest(b"".join(parts))
-        self.cache.changed = True
-        if CLOSED not in found and newest < self.racy_ns:
-            self.cache.kept[path] = (seen, own, marshal.dumps([stats, found], 2))
-        return own, found
+        own, size = digest(b"".join(parts)), sum(int(file[2]) for file in files)
+        self.bytes += size
+        if CLOSED not in found and max([int(file[4]) for file in files], default=0) < self.racy_ns:
+            blob = marshal.dumps([files, found], 2)
+            self.cache.keep(path, (seen, own, size, b"" if path else blob), blob)
+        return own, rows_of(path, files, found)
 
     def content(self, fd: "int", path: "str", name: "str", kind: "int") -> "bytes":
         try:
@@ -226,23 +242,19 @@ class Scan:
         finally:
             os.close(inner)
 
-    def list(self, path: "str", names: "list[str]", stats: "list[str | int]", found: "list[bytes]") -> "None":
-        rows = self.rows if path else self.tops
-        for number, name in enumerate(names):
-            inner = path + "/" + name if path else name
-            rows.append((inner, int(stats[6 * number + 1]), found[number].hex(), int(stats[6 * number + 3])))
+
+def rows_of(path: "str", files: "list[tuple[Any, ...]]", found: "list[bytes]") -> "list[Row]":
+    return [(path + "/" + f[0] if path else f[0], f[1], its.hex(), f[3]) for f, its in zip(files, found)]
 
 
-def former(known: "tuple[bytes, bytes, bytes] | None") -> "dict[object, bytes]":
-    """(name, what lstat said) of each file as it was known, to its digest."""
-    if known is None:
-        return {}
-    stats, found = marshal.loads(known[2])
-    return {(stats[6 * n], tuple(stats[6 * n + 1 : 6 * n + 6])): its for n, its in enumerate(found)}
+def former(blob: "bytes | None") -> "dict[object, bytes]":
+    """What lstat said of each file as it was known, to its digest."""
+    return dict(zip(*marshal.loads(blob))) if blob else {}
 
 
-def by_name(entry: "os.DirEntry[str]") -> "bytes":
-    return encoded(entry.name)
+def first(item: "tuple[Any, ...]") -> "bytes":
+    """Entries in an order that does not depend on the node's locale."""
+    return encoded(item[0])
 
 
 class Beat:
