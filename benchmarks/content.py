@@ -14,7 +14,7 @@ from typing import Callable
 
 from benchmarks.figures import Figure, worst
 from lab.cluster import ROOT
-from lab.content import ContentNodes
+from lab.content import PYTHON, ContentNodes
 from lab.errors import LabError
 from st2ha.config import Deployment, select
 from st2ha.content import operations
@@ -84,7 +84,7 @@ def _checked_s(where: Deployment) -> float:
 
 def _walk_s(nodes: ContentNodes) -> float:
     """A process of its own on one node, as the check's are."""
-    command = [*nodes.inside("node1"), "python3", "-I", "-S", "-c", WALK, str(nodes.root)]
+    command = [*nodes.inside("node1"), PYTHON, "-c", WALK, str(nodes.root)]
     began = time.perf_counter()
     subprocess.run(command, check=True, timeout=60)
     return time.perf_counter() - began
@@ -140,7 +140,7 @@ def _far_mb(nodes: ContentNodes) -> float:
         b"print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
     )
     text = program(request).replace(b'if "REQUEST" in globals():', b"if False:") + tail
-    command = [*nodes.inside("node1"), "python3", "-I", "-S", "-"]
+    command = [*nodes.inside("node1"), PYTHON, "-I", "-S", "-"]
     done = subprocess.run(command, input=text, capture_output=True, timeout=120, check=True)
     return int(done.stdout.split(b"peak ")[1]) / 1024
 

@@ -21,6 +21,7 @@ from lab.errors import LabError, NotYet
 from lab.process import Server
 from lab.wait import wait_for
 
+PYTHON = os.path.realpath(sys.executable)
 ROOTS = ("packs", "configs", "virtualenvs")
 
 
@@ -113,8 +114,8 @@ class ContentNodes(Cluster):
     def deployment(self) -> dict[str, Any]:
         nodes = [{"name": m.name, "command": " ".join(self.inside(m.name))} for m in self.members]
         roots = {name: str(self.root / name) for name in ROOTS}
-        cache = {"cache_directory": str(self.directory / "cache")}
-        return {"name": "lab", "content": {"nodes": nodes, **roots, **cache, "system_packs": ["core"]}}
+        more = {"cache_directory": str(self.directory / "cache"), "python": PYTHON, "system_packs": ["core"]}
+        return {"name": "lab", "content": {"nodes": nodes, **roots, **more}}
 
     def wait_healthy(self, deadline_s: float = 30) -> None:
         for name in self.servers:

@@ -119,7 +119,7 @@ def usable(directory: "str") -> "bool":
 
 
 class Scan:
-    """One root being read. `beat` is called now and then with the path; entries in `told` are listed whole.
+    """One root being read. `beat` is called now and then with the path; entries in `told` are listed whole, all if it has `*`.
 
     `crossings`: directory to a mount in it, which may hang as soon as it is looked at.
 
@@ -152,7 +152,7 @@ class Scan:
             parts = [b"%o " % mode, own]
             for name, its_mode, modified in sorted(below, key=first):
                 inner = path + "/" + name if path else name
-                its = self.below(fd, name, inner, its_mode, tell or (not path and name in self.told))
+                its = self.below(fd, name, inner, its_mode, tell or (not path and self.tells(name)))
                 parts += (encoded(name), b"\0", its)
                 if tell or not path:
                     (self.rows if path else self.tops).append((inner, its_mode, its.hex(), modified))
@@ -161,6 +161,9 @@ class Scan:
             return self.failed(path, error)
         finally:
             os.close(fd)
+
+    def tells(self, name: "str") -> "bool":
+        return name in self.told or "*" in self.told
 
     def look(self, fd: "int") -> "tuple[list[str | int], list[tuple[str, int, int]]]":
         """lstat of a directory's files (6 items each) and its directories, as the file system has them in order."""
