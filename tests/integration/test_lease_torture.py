@@ -19,7 +19,7 @@ from st2ha.partition.lease.clerk import Store, open_store
 from st2ha.partition.lease.rule import FREE
 from st2ha.partition.lease.settings import configured
 
-SECONDS = float(os.environ.get("ST2HA_TORTURE_S", "7"))
+SECONDS = float(os.environ.get("ST2HA_TORTURE_S", "5"))
 TTL_S = 1.5
 
 
