@@ -60,7 +60,7 @@ def wait_codes(edge: SwitchLab, *wanted: str) -> Report:
 def test_a_healthy_edge(edge: SwitchLab) -> None:
     report = wait_codes(edge)
     assert report.healthy == f"lb1 holds {VIP}, 2 balancers answer"
-    rows = report.facts["balancers"]
+    rows = report.facts["vrrp"]
     assert [(row["balancer"], row["holds"], row["state"]) for row in rows] == [
         ("lb1", True, "master"), ("lb2", False, "backup"),
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def test_arp_is_asked_from_a_witness(edge: SwitchLab) -> None:
 def test_every_balancer_has_its_configuration_read(edge: SwitchLab) -> None:
     edge.reconfigure(priority=120, advert_s=0.5)
     report = wait_codes(edge, "PrioritiesEqual")
-    assert set(BALANCERS) == {row["balancer"] for row in report.facts["balancers"]}
+    assert set(BALANCERS) == {row["balancer"] for row in report.facts["vrrp"]}
 
 
 def test_as_a_person_runs_it(edge: SwitchLab, tmp_path: Path) -> None:

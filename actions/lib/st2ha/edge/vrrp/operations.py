@@ -42,7 +42,7 @@ def facts_of(snapshot: Snapshot) -> dict[str, Any]:
     predicted = {vip: takeover(snapshot, vip) for vip in snapshot.vips}
     return {
         "vips": list(snapshot.vips),
-        "balancers": snapshot.rows(),
+        "vrrp": snapshot.rows(),
         "arp": {vip: {"from": seen.where, "macs": list(seen.macs)} for vip, seen in snapshot.sightings.items()},
         "takeover": {vip: found.as_dict() for vip, found in predicted.items() if found is not None},
     }
