@@ -33,7 +33,7 @@ class Sensor:
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
 
-    def start(self) -> None:
+    def start(self, deadline_s: float = 20) -> None:
         env = {**os.environ, "PYTHONPATH": str(PACK / "actions" / "lib"), "ST2HA_STATE_DIR": str(self._state)}
         command = [self._python, "-c", MAIN, str(PACK), "sensor", f"{self._service}_sensor", "--json"]
         command += ["--config", str(self._config), *self._options]
@@ -46,7 +46,7 @@ class Sensor:
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
         self._readers.append(reader)
-        wait_for(self.saved, 20, "the sensor's first look to be saved")
+        wait_for(self.saved, deadline_s, "the sensor's first look to be saved")
 
     def end(self, signum: int = signal.SIGTERM) -> None:
         """End it and wait until its observer is gone, too."""
