@@ -64,6 +64,13 @@ def test_a_file_is_read_whatever_its_name(far: Path, tmp_path: Path) -> None:
     assert read_file(door((str(far), "{name}"), NODE), str(path), 10) == b"[auth]\n"
 
 
+def test_a_program_does_not_get_the_packages_of_an_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    """StackStorm gives an action the pack's virtualenv in PYTHONPATH: StackStorm's own programs die of it."""
+    monkeypatch.setenv("PYTHONPATH", "/opt/stackstorm/virtualenvs/ha/lib/python3.11/site-packages")
+    monkeypatch.setenv("KEPT", "kept")
+    assert HERE.run(["sh", "-c", "echo ${PYTHONPATH-none} $KEPT"], 10) == b"none kept\n"
+
+
 def test_input_longer_than_any_pipe_comes_back() -> None:
     data = os.urandom(700_000)
     assert HERE.run(["cat"], 10, stdin=data) == data

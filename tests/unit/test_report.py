@@ -37,6 +37,7 @@ def test_a_finding_as_a_line_and_as_a_row() -> None:
     assert finding().line() == (
         "WARNING DiskLow mongodb/rs0/mongo1:27017: its disk is 90% full. Next: free space on mongo1"
     )
+    assert "HTTP 404: not found. Next: " in finding(message="HTTP 404: not found.").line()
     assert finding().as_dict() == {
         "code": "DiskLow",
         "severity": "warning",

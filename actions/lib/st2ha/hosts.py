@@ -101,7 +101,7 @@ class Door:
         try:
             process = subprocess.Popen(
                 self.argv(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                start_new_session=True,
+                start_new_session=True, env=surroundings(),
             )  # fmt: skip
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "a word holds a NUL"
@@ -132,6 +132,11 @@ class Door:
                 f"sudo does not let us run `{program}` there: allow it in sudoers without a password (NOPASSWD)"
             )
         return _failed(program, code, words)
+
+
+def surroundings() -> dict[str, str]:
+    """Our environment without PYTHONPATH, where an action finds the pack's packages: another program has its own."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def run_all(

@@ -51,7 +51,7 @@ class Finding:
 
     def line(self) -> str:
         """The finding as one line for people."""
-        return f"{self.severity.name} {self.code} {self.subject}: {self.message}. Next: {self.remedy}"
+        return f"{self.severity.name} {self.code} {self.subject}: {self.message.rstrip('.')}. Next: {self.remedy}"
 
     def as_dict(self) -> dict[str, str]:
         """The finding as a row for programs."""

@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 from st2ha.change import wait_until
 from st2ha.config import Deployment
 from st2ha.errors import HaError, StepFailed, WorldChanged
+from st2ha.hosts import surroundings
 from st2ha.partition.assess import assess
 from st2ha.partition.gather import World, gather
 from st2ha.partition.inside import Seen, read_processes
@@ -97,7 +98,7 @@ class Acting:
         try:
             done = subprocess.run(
                 place.words(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=self._settings.stop_s,
-                check=False,
+                check=False, env=surroundings(),
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StepFailed(f"fence_command did not do its work ({type(error).__name__}): nothing was moved") from None
