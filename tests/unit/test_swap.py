@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from st2ha.errors import HaError, StepFailed, WorldChanged
-from st2ha.hosts import Door
+from st2ha.hosts import Door, door
 from st2ha.swap import SCRIPT, digest, swap
 
 HERE = Door()
@@ -65,3 +65,16 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="cannot be written") as caught:
         swap(HERE, str(tmp_path / "no" / "conf"), None, "SECRET", 10)
     assert "SECRET" not in str(caught.value)
+
+
+def test_behind_a_shell_as_ssh_has_it(tmp_path: Path) -> None:
+    """A stand-in for ssh: like it, it joins its words and has a shell take them apart."""
+    far, path = tmp_path / "ssh", tmp_path / "it's $HOME.conf"
+    far.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
+    far.chmod(0o755)
+    path.write_text("old")
+    way = door((str(far), "{name}"), {"name": "n", "host": "h"})
+    swap(way, str(path), "old", "new\n$HOME '", 10)
+    assert path.read_text() == "new\n$HOME '"
+    with pytest.raises(WorldChanged):
+        swap(way, str(path), "old", "other", 10)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional, Union
 
 from st2ha.errors import BadInput, CommandFailed, HostError
-from st2ha.hosts import Door, read_file
+from st2ha.hosts import run_all
 from st2ha.partition.artifacts import told_by_file
 from st2ha.partition.providers import Container
 from st2ha.partition.settings import PARTITION_FILE, ST2_CONF, Place
@@ -17,8 +17,10 @@ from st2ha.st2conf import read
 
 CONTAINERS = "[s]t2sensorcontainer|[s]ensor_wrapper[.]py"
 """The brackets keep the pattern from finding itself behind a remote shell."""
+PROCESSES = [
+    "sh", "-c", 'p=$(pgrep -d, -f "$1") || exit $?; exec ps -ww -o pid=,ppid=,etimes=,args= -p "$p"', "sh", CONTAINERS,
+]  # fmt: skip
 NONE_FOUND = 1
-TIMES = 'date +%s; stat -L -c %Y -- "$@"'
 NODE_NAME = "sensornode1"
 """StackStorm's default for sensor_node_name."""
 
@@ -74,20 +76,26 @@ class Process:
 def read_node(place: Place, attempt: Attempt, file: Optional[str] = None) -> Union[Inside, Unread]:
     """All of one node. `file` is a partition file to read even if its provider does not use it."""
     door = place.door()
+    times = ["stat", "-L", "-c", "%Y", "--"]
+    first = [["cat", "--", place.config_file], [*times, place.config_file], ["date", "+%s"], PROCESSES]
     try:
-        conf = read_file(door, place.config_file, _left(attempt)).decode("utf-8")
+        conf_read, conf_time, date, processes = run_all(door, first, _left(attempt))
+        conf = _good(conf_read).decode("utf-8")
         told, named = told_by_conf(conf, place.config_file)
         path = named if told.provider == "file" else file
-        text = _text(door, path, attempt) if path else None
-        conf_at, file_at = _changed_at(door, place.config_file, path if text is not None else None, attempt)
+        text, file_time = None, None
+        if path:
+            file_read, file_time = run_all(door, [["cat", "--", path], [*times, path]], _left(attempt))
+            text = _text(file_read)
         if told.provider == "file":
             told = told_by_file(text, [told.node])[0] if text is not None else Container(told.node, "file")
     except UnicodeDecodeError:
         return Unread(f"{place.config_file}: it is not UTF-8 text")
     except (HostError, BadInput, ValueError) as error:
         return Unread(str(error))
-    seen = read_processes(place, _left(attempt))
-    return Inside(told, conf, path or PARTITION_FILE, text, file_at, conf_at, seen)
+    ahead = _number(date) - time.time() if isinstance(date, bytes) else None
+    changed = [_ours(each, ahead) for each in (file_time, conf_time)]
+    return Inside(told, conf, path or PARTITION_FILE, text, changed[0], changed[1], _seen(processes, place))
 
 
 def told_by_conf(text: str, where: str = "st2.conf") -> tuple[Container, Optional[str]]:
@@ -99,46 +107,47 @@ def told_by_conf(text: str, where: str = "st2.conf") -> tuple[Container, Optiona
     return Container(node, provider, given.get("hash_ranges")), given.get("partition_file")
 
 
-def _text(door: Door, path: str, attempt: Attempt) -> Optional[str]:
-    """A partition file's text; None if there is none."""
-    try:
-        return read_file(door, path, _left(attempt)).decode("utf-8")
-    except CommandFailed as error:
-        if "No such file" in str(error):
-            return None
-        raise
-
-
-def _changed_at(
-    door: Door, conf: str, file: Optional[str], attempt: Attempt
-) -> tuple[Optional[float], Optional[float]]:
-    """When the files changed, by our clock: the node's own clock tells only how long ago."""
-    try:
-        paths = [conf] if file is None else [conf, file]
-        now, *changed = door.run(["sh", "-c", TIMES, "sh", *paths], _left(attempt)).split()
-        ahead = int(now) - time.time()
-        times = [int(text) - ahead for text in changed]
-        return times[0], times[1] if file is not None else None
-    except (HostError, ValueError, IndexError):
-        return None, None
-
-
 def read_processes(place: Place, deadline_s: float) -> Seen:
     """Its containers and their sensors. Of other processes only numbers are read: their arguments may hold secrets."""
-    door = place.door()
     try:
-        numbers = door.run(["pgrep", "-f", CONTAINERS], deadline_s).decode().split()
-        lines = door.run(["ps", "-ww", "-o", "pid=,ppid=,etimes=,args=", "-p", ",".join(numbers)], deadline_s)
+        return _seen(place.door().run(PROCESSES, deadline_s), place)
     except CommandFailed as error:
-        return Seen(frozenset(), ()) if error.code == NONE_FOUND else Seen()
-    except (HostError, ValueError):
+        return _seen(error, place)
+    except HostError:
         return Seen()
-    found = [each for each in map(_process, lines.decode("utf-8", "replace").splitlines()) if each is not None]
+
+
+def _seen(answer: Union[bytes, CommandFailed], place: Place) -> Seen:
+    if isinstance(answer, CommandFailed):
+        return Seen(frozenset(), ()) if answer.code == NONE_FOUND else Seen()
+    found = [each for each in map(_process, answer.decode("utf-8", "replace").splitlines()) if each is not None]
     containers = [each for each in found if _is_container_of(each, place.config_file)]
     pids = {each.pid for each in containers}
     refs = [_ref(each) for each in found if each.parent in pids or _tells(each, place.config_file)]
     started_at = max((time.time() - each.age_s for each in containers), default=None)
     return Seen(frozenset(ref for ref in refs if ref), tuple(sorted(pids)), started_at)
+
+
+def _good(answer: Union[bytes, CommandFailed]) -> bytes:
+    if isinstance(answer, CommandFailed):
+        raise answer
+    return answer
+
+
+def _text(answer: Union[bytes, CommandFailed]) -> Optional[str]:
+    """A partition file's text; None if there is none."""
+    if isinstance(answer, CommandFailed) and "No such file" in str(answer):
+        return None
+    return _good(answer).decode("utf-8")
+
+
+def _ours(changed: Union[bytes, CommandFailed, None], ahead: Optional[float]) -> Optional[float]:
+    """When a file changed, by our clock: the node's own clock tells only how long ago."""
+    return _number(changed) - ahead if isinstance(changed, bytes) and ahead is not None else None
+
+
+def _number(text: bytes) -> float:
+    return float(text) if text.strip().isdigit() else 0.0
 
 
 def _is(word: str, name: str) -> bool:
