@@ -23,7 +23,7 @@ from st2ha.errors import (
     NotPermitted,
     TooMuchOutput,
 )
-from st2ha.hosts import Door, door, parse_prefix, read_file, run_all, write_file
+from st2ha.hosts import Door, door, parse_prefix, read_file, run_all
 
 ODD = ["a b", "$HOME", "`id`", "'", '"', "", "*", "ü; rm", "-n", "x\ny", "\\", "\udcff\udc80", "!!", "~", "#", "\t"]
 SHOW = [sys.executable, "-c", "import os, sys; sys.stdout.buffer.write(b'|'.join(map(os.fsencode, sys.argv[1:])))"]
@@ -77,7 +77,7 @@ def test_through_two_sshds(nodes: Sshd) -> None:
 
 def test_a_file_of_any_name_goes_there_and_back(nodes: Sshd, tmp_path: Path) -> None:
     path, content = os.path.join(tmp_path, "it's\n\udcff $HOME"), os.urandom(600_000)
-    write_file(way(nodes), path, content, 20)
+    way(nodes).run(["sh", "-c", 'cat >"$1"', "sh", path], 20, content)
     assert read_file(way(nodes), path, 20) == content
 
 

@@ -21,7 +21,7 @@ from st2ha.errors import (
     NotStarted,
     TooMuchOutput,
 )
-from st2ha.hosts import Door, door, parse_prefix, read_file, run_all, write_file
+from st2ha.hosts import Door, door, parse_prefix, read_file, run_all
 
 HERE = Door()
 ODD = ["a b", "$HOME", "`id`", "'", '"', "", "*", "ü; rm", "-n", "x\ny", "\\"]
@@ -183,27 +183,6 @@ def test_several_commands_in_one_round_trip(far: Path, tmp_path: Path) -> None:
         run_all(HERE, [["sleep", "60"]], 0.3)
     with pytest.raises(HostError, match="ran 0 of 1 commands"):
         run_all(door(("true",), NODE), [["true"]], 5)
-
-
-def test_a_file_is_replaced_all_or_nothing(far: Path, tmp_path: Path) -> None:
-    way, path = door((str(far), "{name}"), NODE), tmp_path / "it's\n$HOME.conf"
-    write_file(way, str(path), b"first", 10)
-    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (b"first", 0o644)
-    path.chmod(0o640)
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    write_file(way, str(link), bytes(range(256)) * 1000, 10)
-    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (bytes(range(256)) * 1000, 0o640)
-    assert link.is_symlink()
-    torn = tmp_path / "ssh-torn"
-    torn.write_text('#!/bin/sh\nhead -c 3 | "$@"\n')
-    torn.chmod(0o755)
-    with pytest.raises(CommandFailed, match="it did not arrive whole"):
-        write_file(door((str(torn),), NODE), str(path), b"second", 10)
-    assert path.stat().st_size == 256_000
-    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([path.name, "link", "ssh", "ssh-torn"])
-    with pytest.raises(CommandFailed, match="`sh` ended with 1: mktemp: failed"):
-        write_file(HERE, str(tmp_path / "nowhere" / "file"), b"", 10)
 
 
 def test_sudo_without_the_right_is_one_sentence() -> None:

@@ -178,25 +178,6 @@ def read_file(door: Door, path: str, deadline_s: float, output_limit: int = OUTP
     return door.run(["cat", "--", path], deadline_s, output_limit=output_limit)
 
 
-def write_file(door: Door, path: str, content: bytes, deadline_s: float) -> None:
-    """Replace a file of the node, or the one that a link leads to, all or nothing. Raises a HostError.
-
-    Its mode and owner stay; a new file gets mode 0644. What did not arrive whole is not put in place.
-    """
-    door.run(["sh", "-c", WRITE, "sh", path, str(len(content))], deadline_s, content)
-
-
-WRITE = """set -e; umask 077
-path=$(readlink -m -- "$1"); new=$(mktemp -- "$path.XXXXXX"); trap 'rm -f -- "$new"' EXIT
-cat >"$new"; [ "$(wc -c <"$new")" -eq "$2" ] || { echo "it did not arrive whole" >&2; exit 1; }
-if [ -e "$path" ]
-then chown --reference="$path" -- "$new"; chmod --reference="$path" -- "$new"
-else chmod 644 -- "$new"
-fi
-sync -- "$new"; mv -f -- "$new" "$path"
-"""
-
-
 def parse_prefix(section: Section, name: str, places: Sequence[str] = PLACES) -> Optional[tuple[str, ...]]:
     """The words of a configured prefix with their places ({name}, {host}) still open; `()` for `local`."""
     text = section.optional_text(name)

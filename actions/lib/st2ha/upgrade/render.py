@@ -10,12 +10,13 @@ from typing import Any, Optional
 from st2ha.change import change
 from st2ha.config import Deployment, number_in
 from st2ha.errors import BadInput, StepFailed, WorldChanged
-from st2ha.hosts import read_file, write_file
+from st2ha.hosts import read_file
 from st2ha.mongodb.copy.decide import checked_name
 from st2ha.plan import Decision, Plan, Refused, Step, Verb
 from st2ha.rabbitmq.decide_vhost import checked_vhost
 from st2ha.report import Finding
 from st2ha.st2conf import Edited, edit, read
+from st2ha.swap import swap
 from st2ha.upgrade import conf
 from st2ha.upgrade.names import named
 from st2ha.upgrade.settings import Node, Upgrade
@@ -93,7 +94,7 @@ def write_conf(upgrade: Upgrade, files: Files) -> str:
     if now != files.text:
         raise WorldChanged(f"{node.name}:{node.conf} was changed since it was read: run this again")
     door.run(["cp", "-p", "-n", "--", node.conf, backup_of(node)], upgrade.timeout_s)
-    write_file(door, node.conf, files.edited.text.encode(), upgrade.timeout_s)
+    swap(door, node.conf, files.text, files.edited.text, upgrade.timeout_s)
     if text_of(upgrade, node) != files.edited.text:
         raise StepFailed(f"{node.name}:{node.conf} does not read back as it was written")
     return f"sha256 {hashlib.sha256(files.edited.text.encode()).hexdigest()[:12]}, before: {backup_of(node)}"
