@@ -88,14 +88,14 @@ class Fleet:
         self.conf(node).write_text(CONF.format(node=node, provider=provider, api_url=self.api_url, log=self.log))
 
     def service(self, verb: str, node: str) -> None:
-        subprocess.run([str(self.path / "service"), verb, str(self.conf(node))], check=True, timeout=30)
+        subprocess.run([str(self.path / "service"), verb, str(self.conf(node))], check=True, timeout=60)
 
     def start(self, *nodes: str) -> None:
         """Start containers and wait until what they shall run runs."""
         for node in nodes or self.nodes:
             self.service("start", node)
         for node in nodes or self.nodes:
-            wait_for(lambda node=node: "started" in self._out(node), 20, f"the container of {node}")
+            wait_for(lambda node=node: "started" in self._out(node), 60, f"the container of {node}")
 
     def kill(self, node: str) -> None:
         """SIGKILL to its container, as a crash; its sensors end by themselves."""
@@ -103,8 +103,8 @@ class Fleet:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: node not in self.alive(), 10, f"the end of {node}")
-            wait_for(lambda: not self.run_by(node), 10, f"the end of the sensors of {node}")
+            wait_for(lambda: node not in self.alive(), 30, f"the end of {node}")
+            wait_for(lambda: not self.run_by(node), 30, f"the end of the sensors of {node}")
 
     def pid(self, node: str) -> int | None:
         """The container's process, if it lives."""
@@ -180,8 +180,15 @@ class Fleet:
             }
             for node in self.nodes
         ]
-        layer = {"nodes": nodes, "partition_file": str(self.partition_file), "stop_s": 20, "start_s": 20, **sensors}
-        stackstorm = {"api_url": self.api_url, "api_key": "key-of-the-test"}
+        layer = {
+            "nodes": nodes,
+            "partition_file": str(self.partition_file),
+            "stop_s": 60,
+            "start_s": 60,
+            "timeout_s": 30,
+            **sensors,
+        }
+        stackstorm = {"api_url": self.api_url, "api_key": "key-of-the-test", "timeout_s": 30}
         return {"deployments": [{"name": "lab", "stackstorm": stackstorm, "sensors": layer}]}
 
     def deployment(self, **sensors: Any) -> Deployment:

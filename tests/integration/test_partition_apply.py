@@ -56,7 +56,7 @@ def by_key(fleet: Fleet, nodes: str = "n1,n2") -> None:
     }
     fleet.keys = {f"{node}.sensor_partition": ",".join(shares.get(node, ["runs-nothing"])) for node in fleet.nodes}
     fleet.start()
-    wait_for(fleet.each_once, 20, "all sensors")
+    wait_for(fleet.each_once, 60, "all sensors")
 
 
 def verbs(result: dict[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def test_from_everything_everywhere_to_each_sensor_once(fleet: Fleet) -> None:
     for node in fleet.nodes:
         fleet.tell(node, "name:default")
     fleet.start()
-    wait_for(lambda: len(fleet.history()) == 18, 20, "all sensors on all nodes")
+    wait_for(lambda: len(fleet.history()) == 18, 60, "all sensors on all nodes")
     shown = run(fleet, provider="hash", dry_run=True)
     assert shown["summary"] == "PLAN fleet of 3 nodes told by hash: 6 steps, nothing done"
     assert verbs(shown)[0] == "stop n1, n2, n3" and verbs(shown)[-2] == "start n1, n2, n3"
@@ -113,16 +113,15 @@ def test_a_failure_undoes_everything(fleet: Fleet, fault: str) -> None:
         fleet.fails("n1", "start")
     else:
         fleet.refuse_puts_after = 1
-    layer = {"stop_s": 5, "start_s": 3}
     if fault == "start":
-        stopped = run(fleet, layer, provider="kvstore", nodes="n2,n3", deadline_s=60)
+        stopped = run(fleet, provider="kvstore", nodes="n2,n3", deadline_s=60)
         assert "Job for st2sensorcontainer failed" in stopped["error"] and stopped["undo"]["outcome"] == "failed"
         assert fleet.keys == keys and fleet.twice() == []
         fleet.fails("n1", "start", on=False)
         fleet.fails("n3", "start", on=False)
-        assert run(fleet, layer, provider="kvstore", nodes="n1,n2")["outcome"] == "done"
+        assert run(fleet, provider="kvstore", nodes="n1,n2")["outcome"] == "done"
     else:
-        failed = run(fleet, layer, provider="kvstore", nodes="n2,n3")
+        failed = run(fleet, provider="kvstore", nodes="n2,n3")
         assert failed["error"].endswith("undoing it: done"), failed
         assert "500 Internal Server Error" in failed["error"]
         assert fleet.keys == keys and fleet.running() == running
@@ -145,7 +144,7 @@ def test_killed_between_any_two_steps_a_second_call_finishes(fleet: Fleet, tmp_p
             "provider=kvstore",
             f"nodes={goal}",
         ]
-        ended = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=300, check=False)
         told.append(ended.stdout.strip())
         assert fleet.twice() == [], told
         assert ended.returncode == -signal.SIGKILL, ended.stderr

@@ -35,7 +35,7 @@ def test_a_fleet_by_hash_a_lost_sensor_and_a_lost_node(fleet: Fleet) -> None:
     for node, ranges in RANGES.items():
         fleet.tell(node, f"name:hash, hash_ranges:{ranges}")
     fleet.start()
-    wait_for(fleet.each_once, 20, "all sensors")
+    wait_for(fleet.each_once, 60, "all sensors")
     report = top.check(fleet.deployment())
     (layer,) = (row for row in report.facts["layers"] if row["layer"] == "sensors")
     assert layer["summary"] == "OK Sensors: 8 sensors on 3 nodes, each on one", report.result()["findings"]
@@ -43,7 +43,7 @@ def test_a_fleet_by_hash_a_lost_sensor_and_a_lost_node(fleet: Fleet) -> None:
     assert [row["runs"] for row in rows] == [len(fleet.run_by(node)) for node in fleet.nodes]
     ref, pid = next((ref, pid) for _, ref, node, pid in fleet.history() if node == "n1")
     os.kill(int(pid), signal.SIGTERM)
-    wait_for(lambda: ref not in fleet.running(), 10, "the sensor's end")
+    wait_for(lambda: ref not in fleet.running(), 60, "the sensor's end")
     assert found(check(fleet.deployment())) == {}, "its container has just been started"
     codes = found(check(fleet.deployment(limits={"settle_s": 0})))
     assert set(codes) == {"SensorGivenUp"}
@@ -60,7 +60,7 @@ def test_keys_that_are_missing_or_newer_than_their_container(fleet: Fleet) -> No
         fleet.tell(node, "name:kvstore")
     fleet.start("n1", "n2")
     fleet.service("start", "n3")  # it ends by itself: no key
-    wait_for(lambda: fleet.alive() == ["n1", "n2"] and fleet.each_once(), 20, "two containers")
+    wait_for(lambda: fleet.alive() == ["n1", "n2"] and fleet.each_once(), 60, "two containers")
     layer = fleet.deployment(limits={"imbalance": 9})
     codes = found(check(layer))
     assert set(codes) == {"NodeMissingFromMap", "NodeSilent"}, codes
@@ -78,7 +78,7 @@ def test_the_file_with_an_empty_list(fleet: Fleet) -> None:
         fleet.tell(node, f"name:file, partition_file:{fleet.partition_file}")
     fleet.tell("n3", "name:hash, hash_ranges:4..2")
     fleet.start("n1", "n2")
-    wait_for(lambda: len(fleet.run_by("n2")) == 8, 20, "the trap")
+    wait_for(lambda: len(fleet.run_by("n2")) == 8, 60, "the trap")
     codes = found(check(fleet.deployment()))
     assert codes["EmptyListRunsAll"].startswith("sensors/n2: its list in the file is empty")
     assert {"SensorOwnedTwice", "MixedProviders", "RangesUnreadable", "NodeSilent"} <= set(codes)
@@ -88,14 +88,14 @@ def test_what_does_not_answer_is_told_and_keeps_nobody(fleet: Fleet) -> None:
     for node, ranges in RANGES.items():
         fleet.tell(node, f"name:hash, hash_ranges:{ranges}")
     fleet.start("n1")
-    config: dict[str, Any] = fleet.config(timeout_s=2.0)
+    config: dict[str, Any] = fleet.config(timeout_s=8.0)
     nodes = config["deployments"][0]["sensors"]["nodes"]
     nodes[1]["command"] = "sh -c 'sleep 30'"
     nodes[2]["command"] = "/no/such/shell"
     config["deployments"][0]["stackstorm"]["api_url"] = "http://127.0.0.1:9"
     began = time.monotonic()
     report = check(select(config, "lab"))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 28
     unread = {each.subject: each.message for each in report.findings if each.code == "NodeUnread"}
     assert "did not end within" in unread["sensors/n2"]
     assert "'/no/such/shell' cannot be run here" in unread["sensors/n3"]

@@ -28,19 +28,19 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         for node in made.nodes:
             made.tell(node, "name:kvstore")
         made.start()
-        wait_for(made.each_once, 20, "all sensors")
+        wait_for(made.each_once, 60, "all sensors")
         yield made
 
 
 def run(fleet: Fleet, *args: str) -> tuple[int, dict[str, Any]]:
     """(exit code, the workflow's output); the output is short and begins with the summary."""
     config = fleet.path / "ha.yaml"
-    config.write_text(yaml.safe_dump(fleet.config(provider="kvstore", start_s=3, stop_s=5)))
+    config.write_text(yaml.safe_dump(fleet.config(provider="kvstore", start_s=60, stop_s=60, timeout_s=30)))
     env = {**os.environ, "PYTHONPATH": str(PACK / "actions" / "lib"), "ST2HA_STATE_DIR": str(fleet.path / "state")}
     given = ["sensor_fleet_change", "deployment=lab", "--config", str(config), "--json", *args]
     ended = subprocess.run(
         [sys.executable, "-c", MAIN, str(PACK), "run", *given],
-        env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "Traceback" not in ended.stderr, ended.stderr
     output: dict[str, Any] = json.loads(ended.stdout)["output"]

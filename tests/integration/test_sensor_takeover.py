@@ -32,7 +32,7 @@ def started(fleet: Fleet, provider: str) -> None:
         fleet.tell(node, f"name:hash, hash_ranges:{RANGES[node]}" if provider == "hash" else "name:kvstore")
         fleet.keys[f"{node}.sensor_partition"] = ",".join(fleet.refs[SHARES[node]])
     fleet.start()
-    wait_for(fleet.each_once, 20, "all sensors")
+    wait_for(fleet.each_once, 60, "all sensors")
 
 
 def run(fleet: Fleet, unreachable: str = "", layer: dict[str, Any] | None = None, **parameters: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_it_comes_back_within_the_grace_time(fleet: Fleet) -> None:
     back.start()
     assert run(fleet, grace_s=30)["summary"] == "OK n1 runs: nothing was taken over"
     back.join()
-    wait_for(fleet.each_once, 20, "all sensors")
+    wait_for(fleet.each_once, 60, "all sensors")
 
 
 def test_wrong_input(fleet: Fleet) -> None:
