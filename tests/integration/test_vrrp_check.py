@@ -47,7 +47,7 @@ def wait_codes(edge: SwitchLab, *wanted: str) -> Report:
     reports: list[Report] = []
 
     def found() -> bool:
-        reports.append(operations.check(where(edge), 3.0))
+        reports.append(operations.check(where(edge)))
         return set(codes(reports[-1])) == set(wanted)
 
     try:

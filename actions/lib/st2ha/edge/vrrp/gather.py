@@ -29,7 +29,7 @@ from st2ha.probe import Attempt, Silence, Silent, Unanswered, ask_all
 READER = Path(__file__).with_name("reader.sh")
 SHARE = 0.9
 """Of a node's deadline, what its command may take: the fact then tells why, rather than that nobody answered."""
-DUMP_SHARE = 0.5
+DUMP_SHARE = 0.3
 """Of a node's deadline, how long keepalived may take to write its dump: one that hangs must not cost the addresses."""
 ARP_S = 0.3
 HERE, WITNESS = "this node", "the witness"

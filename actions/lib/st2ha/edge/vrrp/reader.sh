@@ -10,7 +10,7 @@ uname -n
 
 # Of all keepalived processes those that manage the addresses seen above: of our network namespace.
 here=$(readlink /proc/self/ns/net)
-parent= all=" "
+parent= all=" " letters=
 for file in /proc/[0-9]*/comm; do
     read -r name 2>/dev/null <"$file" || continue
     [ "$name" = keepalived ] || continue
@@ -19,7 +19,7 @@ for file in /proc/[0-9]*/comm; do
     set -- $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null)
     [ $# -gt 2 ] && [ "$1" != Z ] && [ "$1" != X ] || continue
     part "process $pid $1 $2"
-    all="$all$pid "
+    all="$all$pid " letters=$letters$1
 done 2>/dev/null
 for pid in $all; do
     up=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 2)
@@ -55,6 +55,13 @@ show "$config" 10
 
 [ -n "$parent" ] || exit 0
 part dump_missing
+case $letters in
+*[!Tt]*) ;;
+*)
+    part hung # all of it is stopped: nobody will write a dump
+    exit 0
+    ;;
+esac
 # Without JSON support the signal would end keepalived: so its own program is asked for the number.
 signal=$("/proc/$parent/exe" --signum=JSON 2>/dev/null)
 case $signal in
@@ -66,11 +73,14 @@ esac
 file=$root$dump/keepalived.json
 before=$(stat -c '%i %y' "$file" 2>/dev/null)
 kill -"$signal" "$parent" || exit 0
-while [ "$tenths" -gt 0 ]; do
-    for pause in 0.02 0.03 0.05; do
-        sleep $pause
-        now=$(stat -c '%i %y' "$file" 2>/dev/null)
-        [ "$now" != "$before" ] || continue
+# By the clock (hundredths of a second, read without a process): on a busy node a turn takes long.
+clock() { read -r up _ </proc/uptime && up=${up%.*}${up#*.}; }
+clock
+end=$((up + tenths * 10))
+while [ "$up" -lt "$end" ]; do
+    sleep 0.03
+    now=$(stat -c '%i %y' "$file" 2>/dev/null)
+    if [ "$now" != "$before" ]; then
         case $(tail -c 2 "$file" | tr -d '\n') in
         *']' | *'}')
             part dump
@@ -78,7 +88,7 @@ while [ "$tenths" -gt 0 ]; do
             exit 0
             ;;
         esac
-    done
-    tenths=$((tenths - 1))
+    fi
+    clock
 done
 part hung
