@@ -1,4 +1,4 @@
-"""The figures of the area `upgrade`: a copy under writes beside the server's own `$out` and index build."""
+"""The figures of the area `upgrade`: the window of a cutover, and a copy beside the server's own `$out` and indexes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import yaml
 from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 
+from benchmarks import upgrade_window
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
 from lab.cluster import ROOT
@@ -44,6 +45,7 @@ print(json.dumps(told))
 def measure(say: Callable[[str], None]) -> Iterator[Figure]:
     """The copy, in some minutes, most of which it takes to fill the database."""
     install_mongodb()
+    yield from upgrade_window.measure(say)
     with MongoCluster(members=3) as rs:
         say(f"filling a database with {DOCUMENTS} documents and StackStorm's indexes")
         root = rs.client(login="lab_root", socketTimeoutMS=1_800_000)

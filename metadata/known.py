@@ -135,7 +135,7 @@ POLICY_TYPES: dict[str, JsonObject] = {
 }
 
 #: The pack's own words (docs/architecture.md): the last word of an action's name. Every other verb writes.
-_READING = "check plan lookup explain status list show get report compare verify measure inspect facts notify"
+_READING = "check preflight plan lookup explain status list show get report compare measure inspect facts notify"
 READING_VERBS = frozenset(_READING.split())
 
 

@@ -11,6 +11,7 @@ from st2ha.errors import BadInput
 from st2ha.hosts import Door, door, parse_prefix
 from st2ha.upgrade.names import parse_version
 
+EDGE = "edge"
 CONF = "/etc/st2/st2.conf"
 INFLOW = ("st2sensorcontainer", "st2timersengine")
 WORK = (
@@ -32,19 +33,21 @@ class Node:
 
 @dataclass(frozen=True)
 class Side:
-    """`old` or `new`. `api_url` asks this side past the balancers."""
+    """`old` or `new`. `api_url` asks this side past the balancers; `group` is its name under edge.groups."""
 
     name: str
     version: tuple[int, ...]
     nodes: tuple[Node, ...]
     api_url: Optional[str] = None
+    group: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Upgrade:
     """Both sides. `inflow` are the services that bring events in, `work` those that do the rest, `late` those that
     would touch what is only a copy; all are started and stopped by `<service_command> start|stop NAME`. `switch` is run
-    for each of `balancers`, the standby first, with {balancer} and {side} filled in."""
+    for each of `balancers`, the standby first, with {balancer} and {side} filled in; where both sides have a `group`,
+    nginx_switch does that."""
 
     old: Side
     new: Side
@@ -63,6 +66,11 @@ class Upgrade:
     soak_s: float = 86_400.0
     lease_s: float = 15.0
     timeout_s: float = 10.0
+
+    @property
+    def switched(self) -> tuple[str, ...]:
+        """What is switched, one after the other: balancers, or all of the layer `edge` at once."""
+        return (EDGE,) if self.old.group else self.balancers
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -97,6 +105,8 @@ def parse(section: Section) -> Upgrade:
     if both:
         raise BadInput(f"{section.path}: {', '.join(sorted(both))} is listed on both sides: a node is of one version")
     switch, balancers = _words(section, "switch"), _names(section, "balancers", ())
+    if bool(old.group) != bool(new.group) or (old.group and (old.group == new.group or switch)):
+        raise BadInput(f"{section.path}: `group` is for both sides, another one each, and in place of `switch`")
     if bool(switch) != bool(balancers):
         raise BadInput(f"{section.path} needs both `balancers` and `switch`, or neither")
     return Upgrade(
@@ -124,7 +134,7 @@ def _side(parent: Section, name: str, conf: str) -> Side:
     section = parent.optional_section(name)
     if section is None:
         raise BadInput(f"{parent.at(name)} is missing: give its version and its nodes")
-    section.known("version", "nodes", "api_url")
+    section.known("version", "nodes", "api_url", "group")
     version = parse_version(section.text("version"), section.at("version"))
     nodes: list[Node] = []
     value = section.values.get("nodes")
@@ -138,7 +148,7 @@ def _side(parent: Section, name: str, conf: str) -> Side:
         if node in [each.name for each in nodes]:
             raise BadInput(f"{part.at('name')} is {node!r}, which is listed twice: name each node once")
         nodes.append(Node(node, part.optional_text("host") or node, part.optional_text("conf") or conf, name))
-    return Side(name, version, tuple(nodes), section.optional_text("api_url"))
+    return Side(name, version, tuple(nodes), section.optional_text("api_url"), section.optional_text("group"))
 
 
 def _words(section: Section, name: str) -> tuple[str, ...]:

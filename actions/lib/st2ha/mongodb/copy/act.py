@@ -241,23 +241,28 @@ class Copying:
 
     def _structure(self, name: str) -> None:
         """A collection's options and indexes, or a view, as the source has them now."""
-        part = read_parts(self.client, self.source).get(name)
-        if part is None:
-            return  # dropped since
-        existing = read_parts(self.client, self.target).get(name)
+        part = read_parts(self.client, self.source, name, sizes=False).get(name)
+        if part is not None:  # not dropped since
+            self._make_like(part, read_parts(self.client, self.target, name, sizes=False).get(name))
+
+    def _make_like(self, part: Part, existing: Optional[Part]) -> None:
         if existing is None:
             self._create(part)
         missing = [spec for key, spec in part.indexes.items() if existing is None or key not in existing.indexes]
         if missing:
             self.patient[self.target].command(
-                "createIndexes", name, indexes=missing, writeConcern={"w": "majority", "wtimeout": 0}, comment=self.tag
+                "createIndexes",
+                part.name,
+                indexes=missing,
+                writeConcern={"w": "majority", "wtimeout": 0},
+                comment=self.tag,
             )
 
     def _even_structure(self) -> None:
         """Collections and indexes that came to the source since its copy; an index that went there goes here."""
-        ours = read_parts(self.client, self.target)
-        for name, part in read_parts(self.client, self.source).items():
-            self._structure(name)
+        ours = read_parts(self.client, self.target, sizes=False)
+        for name, part in read_parts(self.client, self.source, sizes=False).items():
+            self._make_like(part, ours.get(name))
             for index in set(ours[name].indexes if name in ours else ()) - set(part.indexes):
                 self.client[self.target][name].drop_index(index)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Optional
 
 from pymongo.errors import OperationFailure
@@ -14,12 +15,13 @@ from st2ha.mongodb.copy.facts import LEDGER, Part, Record, World, missing_rights
 from st2ha.mongodb.gather import gather as gather_set
 
 COPIES, PARTS = "copies", "copied_parts"
-NOT_FOUND, COMMAND_NOT_ON_VIEW = 26, 166
+PATIENT_S = 15.0  # a copy is worth waiting for a busy member
+NOT_FOUND = 26
 
 
 def gather(settings: Mongodb, client: driver.Client, source: str, target: str) -> World:
     """All facts of a copy. HaError if the set has no primary; PyMongoError for what the driver meets."""
-    snapshot = gather_set(settings)
+    snapshot = gather_set(replace(settings, timeout_s=max(settings.timeout_s, PATIENT_S)))
     primary = snapshot.primary
     if primary is None:
         raise HaError(f"{settings.replica_set} has no primary that answers: run mongodb_check")
@@ -37,12 +39,10 @@ def gather(settings: Mongodb, client: driver.Client, source: str, target: str) -
     )
 
 
-def read_parts(client: driver.Client, name: str) -> dict[str, Part]:
-    """The collections and views of a database by name, without the server's own."""
+def read_parts(client: driver.Client, name: str, only: Optional[str] = None, sizes: bool = True) -> dict[str, Part]:
+    """The collections and views of a database by name, without the server's own; all, or one."""
     database, parts = client[name], {}
-    for row in database.command("listCollections", nameOnly=False, cursor={"batchSize": 10_000})["cursor"][
-        "firstBatch"
-    ]:
+    for row in database.list_collections(filter={"name": only} if only else {}):
         if str(row["name"]).startswith(("system.", "tmp.agg_out.")):
             continue
         if row.get("type", "collection") != "collection":
@@ -50,7 +50,8 @@ def read_parts(client: driver.Client, name: str) -> dict[str, Part]:
             continue
         try:
             indexes = database.command("listIndexes", row["name"], cursor={"batchSize": 1000})["cursor"]["firstBatch"]
-            size: Any = next(iter(database[row["name"]].aggregate([{"$collStats": {"storageStats": {}}}])), {})
+            stats: list[dict[str, Any]] = [{"$collStats": {"storageStats": {}}}]
+            size: Any = next(iter(database[row["name"]].aggregate(stats)), {}) if sizes else {}
         except OperationFailure as error:
             if error.code == NOT_FOUND:  # dropped since it was listed
                 continue

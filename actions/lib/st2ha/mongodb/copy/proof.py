@@ -53,7 +53,7 @@ def differences(
 
 def structure_differences(client: driver.Client, source: str, target: str) -> list[str]:
     """Names, kinds, options and indexes."""
-    mine, theirs = read_parts(client, source), read_parts(client, target)
+    mine, theirs = (read_parts(client, name, sizes=False) for name in (source, target))
     found = [f"{name} is missing" for name in sorted(set(mine) - set(theirs))]
     found += [f"{name} is too much" for name in sorted(set(theirs) - set(mine))]
     for name in sorted(set(mine) & set(theirs)):
@@ -77,7 +77,9 @@ def _by_snapshot(client: driver.Client, source: str, target: str, at: Timestamp,
     """Sums of the documents' hashes: the source's at the time that the copy has, the copy's now."""
     found = structure_differences(client, source, target)
     names = sorted(
-        name for name, part in read_parts(client, source).items() if part.kind == "collection" and name not in without
+        name
+        for name, part in read_parts(client, source, sizes=False).items()
+        if part.kind == "collection" and name not in without
     )
     for name in names:
         if fingerprint(client, source, name, at) != fingerprint(client, target, name, None):

@@ -1,0 +1,232 @@
+"""The verbs of an upgrade's plans. Each finds out first whether it is done, so that a killed upgrade is run again."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from bson import ObjectId, json_util
+
+from st2ha.change import wait_until
+from st2ha.errors import DeadlineExceeded, HaError, StepFailed
+from st2ha.mongodb.copy import decide as copy_decide
+from st2ha.mongodb.copy.gather import gather as gather_copy
+from st2ha.plan import Journal, Refused, Step, Verb, execute
+from st2ha.rabbitmq import operations as rabbitmq
+from st2ha.upgrade import canary, conf, render
+from st2ha.upgrade.parts import Parts, note
+from st2ha.upgrade.phases import PHASES, phase_of
+
+CANARY_S = 30.0
+DRAIN_BACK_S, GRACE_S, FREE_S = 20.0, 0.5, 30.0
+VHOST, DATABASE = "vhost", "database"
+
+
+class Acting(Parts):
+    """The verbs for one upgrade."""
+
+    def verbs(self) -> Mapping[str, Verb]:
+        """Each recorded in the ledger under its phase."""
+        names = [verb for phase in PHASES for verb in (*phase.steps, *phase.undo)]
+        return {name: self.ledger.recorded(phase_of(name), getattr(self, name)) for name in names}
+
+    # -- prepare
+
+    def create_vhost(self, step: Step) -> str:
+        settings = rabbitmq.settings_of(self.deployment)
+        user = settings.stackstorm_user
+        if not user:
+            raise HaError("rabbitmq.stackstorm_user is not set: name StackStorm's user of the broker")
+        more = {"copy_policies_from": self.scene.old_vhost}
+        if not self.vhost_exists():
+            self.ledger.created(VHOST)
+        elif VHOST not in self.ledger.read().created:
+            raise StepFailed(f"the vhost {step.target} exists and this upgrade did not make it: set upgrade.vhost")
+        result = rabbitmq.vhost_create(self.deployment, step.target, user, more, False, self.part_s())
+        return note(result)
+
+    def copy_database(self, step: Step) -> str:
+        settings = self.deployment.require_mongodb()
+        world = gather_copy(settings, self.clients.quick, self.scene.old_database, step.target)
+        decision = copy_decide.copy(world, "snapshot")
+        if isinstance(decision, Refused):
+            raise StepFailed(decision.sentence())
+        if world.record is None:
+            self.ledger.created(DATABASE)
+        outcome = execute(decision, self.copying.verbs(), self.left_s(), Journal())
+        if outcome.status != "done":
+            raise StepFailed(outcome.reason)
+        return f"{len(world.source_parts)} collections, {world.needed_bytes / 1e6:.0f} MB, equal"
+
+    def write_conf(self, step: Step) -> str:
+        return render.write_conf(self.upgrade, step.expect["files"])
+
+    def migrate(self, step: Step) -> str:
+        self.door(step.target).run(list(self.upgrade.migrate), self.left_s())
+        return "ran"
+
+    # -- verify
+
+    def prove_copy(self, step: Step) -> str:
+        if self.new_side_wrote() or self.upgrade.migrate:
+            return "was proved before anything else wrote to it"
+        return self.copy_verb("verify", step, {"how": "snapshot"})
+
+    def start_work(self, step: Step) -> str:
+        return self.service("start", step)
+
+    def canary_new(self, step: Step) -> str:
+        number, took_s = canary.run(self.api(step.target), CANARY_S)
+        old = self.upgrade.old.api_url
+        if old is not None and canary.knows(self.api(old), number):
+            raise StepFailed(f"the old side knows the canary {number} of the new one: they are not apart")
+        if self.clients.quick[self.scene.old_database]["action_execution_d_b"].find_one({"_id": _object_id(number)}):
+            raise StepFailed(f"the canary {number} is in {self.scene.old_database}: the new side writes to the old one")
+        return f"succeeded in {took_s:.2f} s, and the old side does not know it"
+
+    # -- drain, catch-up, cutover
+
+    def catch_up_first(self, step: Step) -> str:
+        return self.brought_over("changed documents are the same on both sides, before the window")
+
+    def stop_inflow(self, step: Step) -> str:
+        return self.service("stop", step)
+
+    def wait_drained(self, step: Step) -> str:
+        waited_s = self.drained(self.upgrade.drain_s)
+        return f"nothing is open after {waited_s:.2f} s"
+
+    def catch_up(self, step: Step) -> str:
+        return self.brought_over("changed documents are the same on both sides")
+
+    def switch(self, step: Step) -> str:
+        if self.ledger.read().switched_at is None:
+            self.ledger.set(switched_at=_utc())
+        return self.switch_to(step)
+
+    def finish_old(self, step: Step) -> str:
+        """Requests that the old side took before the switch are executed there; their traces come over."""
+        waited_s = self.drained(self.upgrade.drain_s)
+        time.sleep(GRACE_S)  # a balancer's old worker may still hand a request on
+        waited_s += self.drained(self.upgrade.drain_s)
+        return f"{self.brought_over('late documents came over')}; drained after {waited_s:.2f} s"
+
+    def hand_over(self, step: Step) -> str:
+        if not self.handed_over():
+            self.copying.hand_over()
+        if self.ledger.read().handed_over_at is None:
+            self.ledger.set(handed_over_at=_utc())
+        return "the copy is the new side's"
+
+    def start_inflow(self, step: Step) -> str:
+        note = self.service("start", step)
+        closed_at = self.ledger.read().closed_at
+        if closed_at is not None:
+            self.window_s = (_utc() - closed_at).total_seconds()
+            self.ledger.set(window_s=round(self.window_s, 3))
+        return note
+
+    def canary_vip(self, step: Step) -> str:
+        number, took_s = canary.run(self.api(step.target), CANARY_S)
+        found = {"_id": _object_id(number)}
+        if self.clients.quick[self.names.database]["action_execution_d_b"].find_one(found) is None:
+            raise StepFailed(f"the canary {number} through the balancers did not run on the new side")
+        return f"succeeded on the new side in {took_s:.2f} s"
+
+    # -- back
+
+    def stop_inflow_new(self, step: Step) -> str:
+        return self.stop_new(step)
+
+    def switch_back(self, step: Step) -> str:
+        return self.switch_to(step)
+
+    def start_inflow_old(self, step: Step) -> str:
+        return self.service("start", step)
+
+    def stop_work(self, step: Step) -> str:
+        return self.stop_new(step)
+
+    def drain_new(self, step: Step) -> str:
+        """What users began on the new side ends there. The way back does not fail for what does not end."""
+        urls = [conf.with_vhost(url, self.names.vhost) for url in self.scene.old_urls]
+        try:
+            waited_s = self.empty(self.names.database, urls, min(DRAIN_BACK_S, self.upgrade.drain_s))
+        except DeadlineExceeded as late:
+            return f"{late}: they are in the export"
+        return f"nothing is open after {waited_s:.2f} s"
+
+    def export_new(self, step: Step) -> str:
+        """Executions that began on the new side since the switch, as one JSON document a line."""
+        began = self.ledger.read().switched_at
+        path = f"{self.export_to}/{self.names.database}-executions.json"
+        wanted = {"_id": {"$gte": ObjectId.from_datetime(began)}} if began else {}
+        collection, number = self.clients.patient[self.names.database]["action_execution_d_b"], 0
+        with open(path, "w", encoding="utf-8") as file:
+            for document in collection.find(wanted):
+                file.write(json_util.dumps(document) + "\n")
+                number += 1
+        return f"{number} executions of the new side, in {path}; {self.names.database} is kept"
+
+    def restore_conf(self, step: Step) -> str:
+        node = self.upgrade.node(step.target)
+        door, backup = self.upgrade.door(node), render.backup_of(node)
+        with contextlib.suppress(HaError):
+            door.run(["test", "-e", backup], self.upgrade.timeout_s)
+            door.run(["mv", "-f", "--", backup, node.conf], self.upgrade.timeout_s)
+            return "restored"
+        return "was not changed"
+
+    def drop_database(self, step: Step) -> str:
+        if DATABASE not in self.ledger.read().created:
+            return "was not made by this upgrade: kept"
+        if self.handed_over() or self.ledger.read().switched_at:
+            return "the new side worked with it: kept"
+        self.copying.close()
+        self.clients.patient.drop_database(step.target)
+        self.copying.forget()
+        return "dropped"
+
+    def delete_vhost(self, step: Step) -> str:
+        if VHOST not in self.ledger.read().created:
+            return "was not made by this upgrade: kept"
+        result = rabbitmq.vhost_delete(self.deployment, step.target, True, False, self.part_s())
+        return note(result)
+
+    # -- settle
+
+    def stop_old(self, step: Step) -> str:
+        return self.service("stop", step)
+
+    def delete_old_vhost(self, step: Step) -> str:
+        """The broker's numbers are seconds old: the connections of what was stopped just now are waited for."""
+        result: dict[str, Any] = {}
+
+        def used() -> Optional[str]:
+            result.update(rabbitmq.vhost_delete(self.deployment, step.target, False, False, self.part_s()))
+            words = str(result.pop("error", ""))
+            result.update({"error": words} if words else {})
+            return words if "connection" in words else None
+
+        wait_until(used, min(FREE_S, self.left_s()), f"the vhost {step.target} to be free", pause_s=1.0)
+        return note(result)
+
+    def drop_old_database(self, step: Step) -> str:
+        """Only if nothing is written to it and no client of it is left."""
+        before = self.stamp(step.target)
+        time.sleep(2.0)
+        if self.stamp(step.target) != before:
+            raise StepFailed(f"{step.target} is still written to: find the node that uses it, stop it")
+        self.clients.patient.drop_database(step.target)
+        return "dropped"
+
+
+def _object_id(number: str) -> Any:
+    return ObjectId(number) if ObjectId.is_valid(number) else number
+
+
+def _utc() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

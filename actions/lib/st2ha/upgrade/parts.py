@@ -1,0 +1,135 @@
+"""What several verbs of an upgrade are made of: services, balancers, what is open, what came over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from pymongo.errors import PyMongoError
+
+from st2ha.change import wait_until
+from st2ha.config import Deployment
+from st2ha.edge.nginx import operations as nginx
+from st2ha.errors import HaError, HostError, StepFailed
+from st2ha.hosts import Door
+from st2ha.mongodb import client as driver
+from st2ha.mongodb.copy import decide as copy_decide
+from st2ha.mongodb.copy.act import Clients, Copying
+from st2ha.mongodb.copy.gather import read_record
+from st2ha.plan import Step
+from st2ha.rabbitmq import operations as rabbitmq
+from st2ha.rabbitmq.gather import gather as gather_rabbitmq
+from st2ha.upgrade import canary, drain
+from st2ha.upgrade.ledger import Ledger
+from st2ha.upgrade.scene import Scene
+from st2ha.upgrade.settings import EDGE, Node
+
+WITHOUT = frozenset({drain.SCHEDULING})
+"""What is to be executed next is not copied: the new side's scheduler would execute it a second time."""
+POLL_S = 0.02
+
+
+class Parts:
+    """The verbs for one upgrade; `carry` leaves inquiries and paused executions as they are."""
+
+    def __init__(
+        self, deployment: Deployment, clients: Clients, ledger: Ledger, scene: Scene, deadline_s: float,
+        carry: bool = False, export_to: str = "/var/tmp", force: bool = False,
+    ) -> None:  # fmt: skip
+        self.deployment, self.clients, self.ledger, self.scene = deployment, clients, ledger, scene
+        self.upgrade, self.names = scene.upgrade, scene.names
+        self.carry, self.export_to, self.force = carry, export_to, force
+        self.end = time.monotonic() + deadline_s
+        pair = scene.old_database, scene.names.database
+        self.copying = Copying(clients, *pair, rate_bytes_s=0, deadline_s=deadline_s, without=WITHOUT)
+        self.window_s: Optional[float] = None
+
+    def stop_new(self, step: Step) -> str:
+        try:
+            return self.service("stop", step)
+        except HostError as error:
+            if not self.force:
+                raise
+            return f"{error}: gone on by force, make sure that this node is off"
+
+    def drained(self, limit_s: float) -> float:
+        return self.empty(self.scene.old_database, self.scene.old_urls, limit_s)
+
+    def empty(self, database: str, urls: list[str], limit_s: float) -> float:
+        client = self.clients.quick
+
+        def missing() -> Optional[str]:
+            try:
+                return drain.look(client, database, urls, self.upgrade.timeout_s).missing(self.carry)
+            except (HaError, PyMongoError) as error:  # an election or a lost broker is waited for, too
+                return str(error) if isinstance(error, HaError) else driver.words(error)
+
+        return wait_until(missing, min(limit_s, self.left_s()), f"{database} to run empty", pause_s=POLL_S)
+
+    def brought_over(self, words: str) -> str:
+        if self.handed_over():
+            return "was handed over already"
+        before = self.copying.follower.applied if self.copying.follower else 0
+        took_s = self.copying.follow(self.left_s())
+        follower = self.copying.follower
+        if follower is None:
+            raise StepFailed("the change stream ended: run this again")
+        if follower.unequal:
+            raise StepFailed(f"{len(follower.unequal)} documents differ, the first is {follower.unequal[0]}")
+        return f"{max(0, follower.applied - before)} {words} after {took_s:.2f} s"
+
+    def copy_verb(self, verb: str, step: Step, expect: Mapping[str, Any]) -> str:
+        return self.copying.verbs()[verb](Step(verb, step.target, step.because, expect))
+
+    def new_side_wrote(self) -> bool:
+        return any(row["verb"] == "start_work" for row in self.ledger.read().steps)
+
+    def handed_over(self) -> bool:
+        record = read_record(self.clients.quick, self.scene.old_database, self.names.database)
+        return record is not None and record.state == copy_decide.HANDED_OVER
+
+    def switch_to(self, step: Step) -> str:
+        if step.target == EDGE:
+            group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
+            return note(nginx.switch(self.deployment, str(group), deadline_s=min(60.0, self.left_s())))
+        places = {"balancer": step.target, "side": step.expect["side"]}
+        words = [word.format(**places) for word in self.upgrade.switch]
+        told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]
+        return told[:200] or f"switched to the {step.expect['side']} side"
+
+    def service(self, what: str, step: Step) -> str:
+        names = list(step.expect["services"])
+        self.door(step.target).run([*self.upgrade.service_command, what, *names], min(120.0, self.left_s()))
+        return f"{what}: {', '.join(names)}"
+
+    def door(self, name: str) -> Door:
+        node: Node = self.upgrade.node(name)
+        return self.upgrade.door(node)
+
+    def api(self, url: str) -> Any:
+        return canary.settings_for(self.deployment.stackstorm, url)
+
+    def vhost_exists(self) -> bool:
+        content = gather_rabbitmq(rabbitmq.settings_of(self.deployment)).content
+        if content is None:
+            raise HaError("the broker's vhosts could not be read: run rabbitmq_check")
+        return content.vhost(self.names.vhost) is not None
+
+    def stamp(self, database: str) -> list[Any]:
+        rows = self.clients.quick[database].command("dbStats")
+        return [rows["objects"], rows["dataSize"]]
+
+    def part_s(self) -> float:
+        """What is left, as the actions of a layer take it."""
+        return min(3600.0, self.left_s())
+
+    def left_s(self) -> float:
+        return max(1.0, self.end - time.monotonic())
+
+
+def note(result: Mapping[str, Any]) -> str:
+    """A part's result as a step's note; its failure as ours."""
+    if "error" in result:
+        raise StepFailed(str(result["error"]))
+    return str(result["summary"])

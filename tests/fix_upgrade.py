@@ -1,0 +1,29 @@
+"""pytest plugin: two StackStorms as stand-ins on the session's MongoDB set and RabbitMQ cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.mongodb import MongoCluster
+from lab.rabbitmq import RabbitCluster
+from lab.stackstorm import TwoSides
+from lab.stackstorm_database import fill
+
+
+@pytest.fixture
+def sides(mongo: MongoCluster, rabbit: RabbitCluster, tmp_path: Path) -> Iterator[TwoSides]:
+    """The old side works, the new one is installed and does not run; balancers point to the old one."""
+    fill(mongo.client(login="lab_root"), "st2", 500)
+    with TwoSides(mongo, rabbit, tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def still_sides(mongo: MongoCluster, rabbit: RabbitCluster, tmp_path: Path) -> Iterator[TwoSides]:
+    """The files and the old database, and nothing that runs: for what is refused before it begins."""
+    fill(mongo.client(login="lab_root"), "st2", 20)
+    with TwoSides(mongo, rabbit, tmp_path, runs=False) as both:
+        yield both
