@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bson import ObjectId
+
 from lab.rabbitmq_access import STACKSTORM_VHOST
 from lab.stackstorm import INFLOW, Traffic, TwoSides
 from lab.wait import wait_for
@@ -80,8 +82,11 @@ def assert_nothing_lost(sides: TwoSides, traffic: Traffic, side: str) -> None:
     assert set(INFLOW) <= sides.runs(f"{side}1") and not set(INFLOW) & sides.runs(other)
     database = sides.name if side == "new" else "st2"
     found = sides.mongo.client(login="lab_root")[database].live_action_d_b
-    late = {"status": {"$ne": "succeeded"}, "context.origin": {"$exists": True}}
-    wait_for(lambda: found.count_documents(late) == 0, 60, "the last jobs' status")  # written after the record
+    jobs = {"_id": {"$in": [ObjectId(job) for job in traffic.jobs]}}
+    open_jobs = {**jobs, "status": {"$ne": "succeeded"}}  # written after the record
+    wait_for(lambda: found.count_documents(open_jobs) == 0, 60, "the last jobs' status")
+    if side == "new":
+        assert found.count_documents(jobs) == len(traffic.jobs)
 
 
 def backup(sides: TwoSides) -> Path:
