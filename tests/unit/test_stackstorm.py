@@ -84,7 +84,7 @@ PROD = Deployment("prod", Mongodb((), "rs0"))
 def test_a_deployment_without_layers_is_bad_input() -> None:
     with pytest.raises(BadInput) as caught:
         check(Deployment("empty"))
-    layers = "mongodb, mysql, rabbitmq, auth"
+    layers = "mongodb, mysql, rabbitmq, redis, stackstorm, sensors, edge, auth, content"
     assert str(caught.value) == f"deployment 'empty' has no layer to check: add one of {layers} to it"
 
 

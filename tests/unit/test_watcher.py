@@ -58,8 +58,9 @@ class Service:
             raise self.unreadable
         if self.without_a_role:
             return []
-        named = ((f"ha.MongodbSensor:{name}", value) for name, value in self.values.items() if name.startswith(prefix))
-        return [SimpleNamespace(name=name, value=value) for name, value in named]
+        foreign = SimpleNamespace(name=f"ha.OtherSensor:{prefix}", value="not ours")
+        named = ((f"ha.Example:{name}", value) for name, value in self.values.items() if name.startswith(prefix))
+        return [foreign, *(SimpleNamespace(name=name, value=value) for name, value in named)]
 
     def set_value(self, name: str, value: str, local: bool) -> None:
         if self.unwritable:
@@ -169,6 +170,10 @@ def test_a_restart_repeats_nothing_and_tells_what_happened_in_between(without_a_
     gone = looks(*[[]] * 12, start=3000, primary="m2")
     run(service, gone, lambda: words(service)[2:] == ["cleared"])
     assert words(service) == ["appeared", "moved", "cleared"]
+
+
+def test_what_another_sensor_saved_is_not_ours() -> None:
+    assert Example(Service(), CONFIG).stored(KEY) is None
 
 
 def test_what_cannot_be_dispatched_waits_in_order_and_is_saved_last() -> None:

@@ -84,7 +84,9 @@ class Sensor:
         if value is not None:
             return str(value)
         pairs = self.sensor_service.list_values(local=True, prefix=name)
-        return next((str(pair.value) for pair in pairs if str(pair.name).split(":")[-1] == name), None)
+        # Whatever the prefix, StackStorm gives a user with a role all keys that the role allows.
+        whole = f".{type(self).__name__}:{name}"
+        return next((str(pair.value) for pair in pairs if str(pair.name).endswith(whole)), None)
 
     def store(self, name: str, value: str) -> None:
         """Keep a value of this sensor's own in the datastore, or raise."""
