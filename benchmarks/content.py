@@ -18,7 +18,6 @@ from lab.content import PYTHON, ContentNodes
 from lab.errors import LabError
 from st2ha.config import Deployment, select
 from st2ha.content import operations
-from st2ha.content.far import program
 
 FILES, MEGABYTES, PACKS = 20_000, 300, 50
 PAIRS, ROUNDS = 10, 3
@@ -119,30 +118,9 @@ def memory(nodes: ContentNodes) -> Figure:
     severity, own_kb, theirs_kb = done.stdout.split()
     if severity != "ok":
         raise LabError(f"the check is {severity}")
-    peaks = int(own_kb) / 1024, max(int(theirs_kb) / 1024, _far_mb(nodes))
+    peaks = int(own_kb) / 1024, int(theirs_kb) / 1024
     beside = f"its own process {peaks[0]:.0f} MB, the reader on a node {peaks[1]:.0f} MB"
     return Figure("content_check_memory", worst(peaks), 150.0, "MB", beside, "peak of the first check, no cache")
-
-
-def _far_mb(nodes: ContentNodes) -> float:
-    """The reader's child, whose peak its parent does not tell."""
-    packs = [("packs", str(nodes.root / "packs"))]
-    request = {
-        "node": "alone",
-        "roots": packs,
-        "told": {},
-        "skip": [],
-        "cache": str(nodes.directory / "none"),
-        "silence_s": 60.0,
-    }
-    tail = (
-        b"\nos._exit = lambda code: None\nimport resource\nmain(REQUEST)\n"
-        b"print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
-    )
-    text = program(request).replace(b'if "REQUEST" in globals():', b"if False:") + tail
-    command = [*nodes.inside("node1"), PYTHON, "-I", "-S", "-"]
-    done = subprocess.run(command, input=text, capture_output=True, timeout=120, check=True)
-    return int(done.stdout.split(b"peak ")[1]) / 1024
 
 
 def one_hung(nodes: ContentNodes) -> Figure:
