@@ -20,12 +20,16 @@ from pymongo.errors import PyMongoError
 from benchmarks import upgrade_window
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
+from benchmarks.upgrade_window import Window
 from lab.cluster import ROOT
 from lab.errors import LabError
 from lab.install import install_mongodb
 from lab.mongodb import MongoCluster
+from lab.rabbitmq import RabbitCluster
 from lab.stackstorm_database import EXECUTION_INDEXES, execution, fill
+from st2ha.mongodb.copy.facts import LEDGER
 
+SMALL = int(os.environ.get("ST2HA_BENCH_SMALL", "100000"))
 DOCUMENTS = int(os.environ.get("ST2HA_BENCH_DOCUMENTS", "500000"))
 SOURCE, TARGET, RAW = "st2", "st2_v2_5", "raw_copy"
 RUN = """
@@ -45,16 +49,36 @@ print(json.dumps(told))
 def measure(say: Callable[[str], None]) -> Iterator[Figure]:
     """The copy, in some minutes, most of which it takes to fill the database."""
     install_mongodb()
-    yield from upgrade_window.measure(say)
-    with MongoCluster(members=3) as rs:
-        say(f"filling a database with {DOCUMENTS} documents and StackStorm's indexes")
-        root = rs.client(login="lab_root", socketTimeoutMS=1_800_000)
-        fill(root, SOURCE, DOCUMENTS)
-        say("the server's own $out and index build")
-        raw_s = _raw(root)
-        root.drop_database(RAW)
-        say("mongodb_copy_database under 100 writes/s")
-        yield from _copy(rs, root, raw_s)
+    with RabbitCluster(members=3) as rabbit:
+        with MongoCluster(members=3) as rs:
+            small = _window(rs, rabbit, SMALL, say)
+        with MongoCluster(members=3) as rs:
+            large = _window(rs, rabbit, DOCUMENTS, say)
+            yield from upgrade_window.figures(small, large, (SMALL, DOCUMENTS))
+            yield from _copies(rs, say)
+
+
+def _window(rs: MongoCluster, rabbit: RabbitCluster, documents: int, say: Callable[[str], None]) -> Window:
+    say(f"filling a database with {documents} documents and StackStorm's indexes")
+    fill(_patient(rs), SOURCE, documents)
+    say("an upgrade, and back")
+    return upgrade_window.measure(rs, rabbit, f"st2_of_{documents}")
+
+
+def _copies(rs: MongoCluster, say: Callable[[str], None]) -> Iterator[Figure]:
+    """Beside the old database, in which the upgrade and its way back have left some executions more."""
+    root = _patient(rs)
+    for name in (f"st2_of_{DOCUMENTS}", LEDGER):
+        root.drop_database(name)
+    say("the server's own $out and index build")
+    raw_s = _raw(root)
+    root.drop_database(RAW)
+    say("mongodb_copy_database under 100 writes/s")
+    yield from _copy(rs, root, raw_s)
+
+
+def _patient(rs: MongoCluster) -> Any:
+    return rs.client(login="lab_root", socketTimeoutMS=1_800_000)
 
 
 def _raw(root: Any) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
@@ -19,9 +19,7 @@ from lab.errors import LabError
 from lab.mongodb import MongoCluster
 from lab.rabbitmq import RabbitCluster
 from lab.stackstorm import Traffic, TwoSides
-from lab.stackstorm_database import fill
 
-SIZES = (int(os.environ.get("ST2HA_BENCH_SMALL", "100000")), int(os.environ.get("ST2HA_BENCH_DOCUMENTS", "500000")))
 READS_S = 500
 RUN = """
 import json, sys
@@ -33,34 +31,39 @@ print(json.dumps({"error": result.get("error"), "facts": result.get("facts", {})
 """
 
 
-def measure(say: Callable[[str], None]) -> Iterator[Figure]:
-    """Twice, on a small and on a large database; the second one is rolled back."""
-    windows, last = [], {}
-    with RabbitCluster(members=3) as rabbit:
-        for number, documents in enumerate(SIZES):
-            with MongoCluster(members=3) as mongo, tempfile.TemporaryDirectory() as directory:
-                say(f"an upgrade with {documents} documents")
-                fill(mongo.client(login="lab_root", socketTimeoutMS=600_000), "st2", documents)
-                name = f"st2_v2_{5 + number}"
-                with TwoSides(mongo, rabbit, Path(directory), name) as sides:
-                    last = _upgrade(sides, directory)
-                windows.append(last["window_s"])
-    how = f"{SIZES[1]} documents, stand-ins, {READS_S} new connections/s, 1 run"
-    yield Figure(
-        "upgrade_window", windows[1], 5, "s", f"from the first stop to the last start of a sensor: {last['steps']}", how
-    )
-    yield Figure("balancer_switch", last["switch_s"], 0.5, "s", "the slower of two", how)
-    yield Figure("failed_requests", float(last["failed"]), 0, "", f"of {last['requests']}", how)
-    yield Figure(
-        "rollback_to_serving", last["rollback_s"], 3, "s", "from the command to the old side's first answer", how
-    )
-    beside = f"{windows[0]:.2f} s and {windows[1]:.2f} s"
-    yield Figure(
-        "window_by_size", windows[1] / windows[0], 1.2, "x", beside, f"{SIZES[1]} against {SIZES[0]} documents"
-    )
+@dataclass(frozen=True)
+class Window:
+    """One upgrade and its way back, measured."""
+
+    window_s: float
+    switch_s: float
+    steps: str
+    failed: int
+    requests: int
+    rollback_s: float
 
 
-def _upgrade(sides: TwoSides, directory: str) -> dict[str, Any]:
+def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str) -> Window:
+    """An upgrade of the database st2 to `name` under load, which is rolled back afterwards."""
+    with tempfile.TemporaryDirectory() as directory, TwoSides(mongo, rabbit, Path(directory), name) as sides:
+        return _upgrade(sides, directory)
+
+
+def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Figure]:
+    """Of an upgrade with a small and one with a large database."""
+    how = f"{sizes[1]} documents, stand-ins, {READS_S} new connections/s, 1 run"
+    words = f"from the first stop to the last start of a sensor: {large.steps}"
+    yield Figure("upgrade_window", large.window_s, 5, "s", words, how)
+    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "the slower of two", how)
+    yield Figure("failed_requests", float(large.failed), 0, "", f"of {large.requests}", how)
+    words = "from the command to the old side's first answer"
+    yield Figure("rollback_to_serving", large.rollback_s, 3, "s", words, how)
+    beside = f"{small.window_s:.2f} s and {large.window_s:.2f} s"
+    against = f"{sizes[1]} against {sizes[0]} documents"
+    yield Figure("window_by_size", large.window_s / small.window_s, 1.2, "x", beside, against)
+
+
+def _upgrade(sides: TwoSides, directory: str) -> Window:
     config = {"deployments": [sides.deployment()]}
     with Traffic(sides, reads_s=READS_S) as traffic:
         for action in ("prepare", "verify"):
@@ -79,14 +82,14 @@ def _upgrade(sides: TwoSides, directory: str) -> dict[str, Any]:
     rollback_s = time.monotonic() - began
     _end(process)
     steps = dict(told["steps"])
-    return {
-        "window_s": told["facts"]["window_s"],
-        "switch_s": max(took for verb, took in told["steps"] if verb == "switch"),
-        "steps": ", ".join(f"{verb} {took:.2f}" for verb, took in steps.items()),
-        "failed": failed,
-        "requests": requests,
-        "rollback_s": rollback_s,
-    }
+    return Window(
+        window_s=told["facts"]["window_s"],
+        switch_s=max(took for verb, took in told["steps"] if verb == "switch"),
+        steps=", ".join(f"{verb} {took:.2f}" for verb, took in steps.items()),
+        failed=failed,
+        requests=requests,
+        rollback_s=rollback_s,
+    )
 
 
 def _start(config: Any, action: str, more: Any) -> subprocess.Popen[str]:

@@ -42,12 +42,17 @@ def reasons(world: World) -> str:
     return decision.sentence()
 
 
-def test_the_largest_collection_comes_first_and_its_indexes_after_it() -> None:
-    assert steps(WORLD) == [
+def test_small_collections_are_one_step_and_indexes_of_large_ones_come_after_all_documents() -> None:
+    larger = replace(BIG, name="larger", data_bytes=2_000_000)
+    tiny = replace(SMALL, name="keys", indexes=INDEX)
+    world = replace(WORLD, source_parts={**WORLD.source_parts, "larger": larger, "keys": tiny})
+    assert steps(world) == [
         ("begin", "st2_v2_5"),
+        ("copy_small", "2 collections under 1 MB"),
+        ("copy_collection", "larger"),
         ("copy_collection", "executions"),
+        ("build_indexes", "larger"),
         ("build_indexes", "executions"),
-        ("copy_collection", "users"),
         ("make_view", "view"),
         ("catch_up", "st2_v2_5"),
         ("verify", "st2_v2_5"),
@@ -62,6 +67,16 @@ def test_what_the_ledger_has_is_not_copied_again() -> None:
         ("verify", "st2_v2_5"),
     ]
     assert steps(replace(WORLD, record=COPIED, target_parts=WORLD.source_parts))[0] == ("catch_up", "st2_v2_5")
+
+
+def test_a_result_has_one_row_for_all_small_collections() -> None:
+    tiny = replace(SMALL, name="keys", documents=4, indexes=INDEX)
+    world = replace(WORLD, source_parts={**WORLD.source_parts, "keys": tiny}, target_parts={"users": SMALL})
+    assert [(row["name"], row["documents"], row["copied"], row["indexes"]) for row in world.rows()] == [
+        ("executions", 1000, 0, 1),
+        ("view", 0, 0, 0),
+        ("2 collections under 1 MB", 7, 3, 1),
+    ]
 
 
 def test_too_little_disk_is_told_with_the_member_and_both_numbers() -> None:

@@ -14,8 +14,8 @@ from st2ha.change import change
 from st2ha.config import Deployment, number_in
 from st2ha.errors import BadInput, HaError, WorldChanged
 from st2ha.mongodb import client as driver
-from st2ha.mongodb.copy.act import Clients
 from st2ha.mongodb.copy.operations import connected
+from st2ha.mongodb.copy.work import Clients
 from st2ha.plan import Decision
 from st2ha.report import Report, clip
 from st2ha.st2conf import Options

@@ -15,8 +15,9 @@ from st2ha.errors import HaError, HostError, StepFailed
 from st2ha.hosts import Door
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
-from st2ha.mongodb.copy.act import Clients, Copying
+from st2ha.mongodb.copy.act import Copying
 from st2ha.mongodb.copy.gather import read_record
+from st2ha.mongodb.copy.work import Clients
 from st2ha.plan import Step
 from st2ha.rabbitmq import operations as rabbitmq
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq

@@ -14,8 +14,8 @@ from st2ha.check import check
 from st2ha.config import Deployment
 from st2ha.errors import HaError
 from st2ha.mongodb.copy import decide as copy_decide
-from st2ha.mongodb.copy.act import Clients
 from st2ha.mongodb.copy.gather import gather as gather_copy
+from st2ha.mongodb.copy.work import Clients
 from st2ha.rabbitmq import operations as rabbitmq
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq
 from st2ha.report import Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +13,18 @@ from typing import Any, Callable, Optional, TypeVar
 from bson.timestamp import Timestamp
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure, PyMongoError
 
-from st2ha.change import wait_until
 from st2ha.errors import HaError, StepFailed, WorldChanged
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy.decide import HANDED_OVER
 from st2ha.mongodb.copy.facts import LEDGER, Part, Record
-from st2ha.mongodb.copy.gather import COPIES, PARTS, read_parts, read_record
+from st2ha.mongodb.copy.gather import AT_ONCE, COPIES, PARTS, in_parallel, read_parts, read_record
 from st2ha.mongodb.copy.proof import Settled, differences
-from st2ha.mongodb.copy.stream import SNAPSHOT_ERRORS, Follower, found
-from st2ha.plan import Journal, Step, Verb
+from st2ha.mongodb.copy.stream import SNAPSHOT_ERRORS, Follower
+from st2ha.mongodb.copy.work import Clients, Work
+from st2ha.plan import Step, Verb
 
 ELECTION_S = 40.0
 FOLLOW_S = 120.0
-BATCH = 1000
 MARKS = "marks"
 INTERRUPTED = (11600, 11602, 189, 91, 10107, 13435)
 """Server codes of an operation that an election or a shutdown ended: to be begun again on the new primary."""
@@ -34,34 +32,30 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Clients:
-    """Both of the set. `patient` waits for a whole collection's copy, `quick` for no more than a moment."""
+class Copied:
+    """Of one collection. `late`: not at the copy's time, but while it was written to."""
 
-    quick: driver.Client
-    patient: driver.Client
+    documents: int
+    took_s: float
+    late: bool
 
 
-class Copying:
-    """The verbs for one pair of databases. `rate_bytes_s` 0: as fast as the server copies by itself.
-
-    `without`: collections that get their options and indexes, but no documents.
-    """
+class Copying(Work):
+    """The verbs for one pair of databases."""
 
     def __init__(
         self, clients: Clients, source: str, target: str, rate_bytes_s: float, deadline_s: float,
         without: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
-        self.client, self.patient = clients.quick, clients.patient
-        self.source, self.target = source, target
-        self.rate_bytes_s, self.without = rate_bytes_s, without
+        super().__init__(clients, source, target, rate_bytes_s, without)
         self.end = time.monotonic() + deadline_s
         self.follower: Optional[Follower] = None
         self.lag_s: Optional[float] = None
-        self.tag = f"st2ha copy to {target}"
 
     def verbs(self) -> Mapping[str, Verb]:
         verbs: dict[str, Verb] = {
             "begin": self.begin,
+            "copy_small": self.copy_small,
             "copy_collection": self.copy_collection,
             "build_indexes": self.build_indexes,
             "make_view": self.make_view,
@@ -79,22 +73,35 @@ class Copying:
         at = self.mark()
         head = {"source": self.source, "target": self.target, "state": "copying", "at": at, "began_at": _now()}
         self._ledger(COPIES).update_one({"target": self.target}, {"$setOnInsert": head}, upsert=True)
-        Follower(self.client, self.source, self.target, at, None, self._structure).close()  # the oplog has that time
+        Follower(self.client, self.source, self.target, at, None, self.structure).close()  # the oplog has that time
         return f"at cluster time {at.time}.{at.inc}"
+
+    def copy_small(self, step: Step) -> str:
+        """Several at once, each with its own entry in the ledger; throttled, one after the other."""
+        began, record = time.monotonic(), self._record()
+        parts = [part for part in step.expect["parts"] if part.name not in record.parts]
+        self.end_leftovers()
+        found = in_parallel(lambda part: self._copy(part, record), parts, 1 if self.rate_bytes_s else AT_ONCE)
+        late = sum(each.late for each in found)
+        words = f", {late} of them read while they were written to: whole after the catch-up" if late else ""
+        documents = sum(each.documents for each in found)
+        return f"{documents} documents with all indexes in {time.monotonic() - began:.1f} s{words}"
 
     def copy_collection(self, step: Step) -> str:
         part, record = step.expect["part"], self._record()
         if step.target in record.parts:
             return "was copied already"
-        self._end_leftovers()
-        return self._copy(part, record)
+        self.end_leftovers()
+        copied = self._copy(part, record)
+        later = ", read while it was written to: whole after the catch-up" if copied.late else ""
+        return f"{copied.documents} documents in {copied.took_s:.1f} s{later}"
 
     def build_indexes(self, step: Step) -> str:
-        self._structure(step.target)
+        self.structure(step.target)
         return "all of the source's, in one build"
 
     def make_view(self, step: Step) -> str:
-        self._structure(step.target)
+        self.structure(step.target)
         return "made"
 
     def catch_up(self, step: Step) -> str:
@@ -108,7 +115,7 @@ class Copying:
         """Equal by dbHash where nothing writes to the source, else by the documents' hashes at one cluster time."""
         how = str(step.expect.get("how", "auto"))
         self.follow(min(FOLLOW_S, self._left_s()))
-        self._even_structure()
+        self.even_structure()
         assert self.follower is not None
         proof = differences(self.patient, self.source, self.target, how, self._settle, self.without)
         if proof.different:
@@ -160,7 +167,7 @@ class Copying:
         if self.follower is None:
             head = self._ledger(COPIES).find_one({"target": self.target}) or {}
             self.follower = Follower(
-                self.client, self.source, self.target, head["at"], head.get("token"), self._structure, self.without
+                self.client, self.source, self.target, head["at"], head.get("token"), self.structure, self.without
             )
         try:
             took_s = self.follower.until(self.mark(), deadline_s)
@@ -178,108 +185,24 @@ class Copying:
         assert self.follower is not None
         return Settled(self.follower.at, self.follower.applied - before)
 
-    def _copy(self, part: Part, record: Record) -> str:
+    def _copy(self, part: Part, record: Record) -> Copied:
         """A collection as it was at the copy's time.
 
         If the server has forgotten that time, or keeps none for a capped collection, as a majority has it while it is
         read: what was written since the copy's time is applied afterwards in any case, and makes it whole.
         """
-        at, began, later = Timestamp(*record.at), time.monotonic(), ""
+        at, began, late = Timestamp(*record.at), time.monotonic(), False
         try:
-            documents = self._copy_at(part, {"level": "snapshot", "atClusterTime": at})
+            documents = self.copy_at(part, {"level": "snapshot", "atClusterTime": at})
         except OperationFailure as error:
             if error.code not in SNAPSHOT_ERRORS:
                 raise
-            at, later = self.mark(), ", read while it was written to: whole after the catch-up"
-            documents = self._copy_at(part, {"level": "majority"})
+            at, late = self.mark(), True
+            documents = self.copy_at(part, {"level": "majority"})
         took_s = time.monotonic() - began
         row = {"target": self.target, "name": part.name, "at": at, "documents": documents, "took_s": took_s}
         self._ledger(PARTS).replace_one({"target": self.target, "name": part.name}, row, upsert=True)
-        return f"{documents} documents in {took_s:.1f} s{later}"
-
-    def _copy_at(self, part: Part, concern: dict[str, Any]) -> int:
-        self.client[self.target].drop_collection(part.name)
-        self._create(part)
-        if part.name in self.without or (part.empty and not self._count(part, concern)):
-            return 0
-        if part.capped or self.rate_bytes_s:
-            return self._through_here(part, concern)
-        return self._on_server(part, concern)
-
-    def _on_server(self, part: Part, concern: dict[str, Any]) -> int:
-        """`$out` keeps the options of the empty collection that it replaces; the indexes come afterwards (faster)."""
-        out = {"$out": {"db": self.target, "coll": part.name}}
-        self.patient[self.source].command(
-            "aggregate", part.name, pipeline=[{"$match": {}}, out], cursor={}, readConcern=concern, comment=self.tag,
-            writeConcern={"w": "majority", "wtimeout": 0}, bypassDocumentValidation=True,
-        )  # fmt: skip
-        return self.client[self.target][part.name].estimated_document_count()
-
-    def _count(self, part: Part, concern: dict[str, Any]) -> int:
-        reply = self.patient[self.source].command(
-            "aggregate", part.name, pipeline=[{"$count": "n"}], cursor={}, readConcern=concern
-        )
-        return sum(row["n"] for row in reply["cursor"]["firstBatch"])
-
-    def _through_here(self, part: Part, concern: dict[str, Any]) -> int:
-        """In batches, as fast as allowed: for a throttled copy, and into a capped collection, which `$out` refuses."""
-        cursor = found(self.client, self.source, part.name, {}, concern, BATCH)
-        collection = self.client[self.target].get_collection(part.name, write_concern=driver.majority())
-        began, sent, documents = time.monotonic(), 0, 0
-        while batch := list(itertools.islice(cursor, BATCH)):
-            collection.insert_many(batch, ordered=True, bypass_document_validation=True)
-            documents += len(batch)
-            sent += sum(len(document.raw) for document in batch)
-            if self.rate_bytes_s:
-                Journal.from_environment().write(event="progress", target=part.name, bytes=sent, of=part.data_bytes)
-                time.sleep(max(0.0, sent / self.rate_bytes_s - (time.monotonic() - began)))
-        return documents
-
-    def _create(self, part: Part) -> None:
-        options = {key: value for key, value in part.options.items() if key != "uuid"}
-        self.client[self.target].command("create", part.name, **options)
-
-    def _structure(self, name: str) -> None:
-        """A collection's options and indexes, or a view, as the source has them now."""
-        part = read_parts(self.client, self.source, name, sizes=False).get(name)
-        if part is not None:  # not dropped since
-            self._make_like(part, read_parts(self.client, self.target, name, sizes=False).get(name))
-
-    def _make_like(self, part: Part, existing: Optional[Part]) -> None:
-        if existing is None:
-            self._create(part)
-        missing = [spec for key, spec in part.indexes.items() if existing is None or key not in existing.indexes]
-        if missing:
-            self.patient[self.target].command(
-                "createIndexes",
-                part.name,
-                indexes=missing,
-                writeConcern={"w": "majority", "wtimeout": 0},
-                comment=self.tag,
-            )
-
-    def _even_structure(self) -> None:
-        """Collections and indexes that came to the source since its copy; an index that went there goes here."""
-        ours = read_parts(self.client, self.target, sizes=False)
-        for name, part in read_parts(self.client, self.source, sizes=False).items():
-            self._make_like(part, ours.get(name))
-            for index in set(ours[name].indexes if name in ours else ()) - set(part.indexes):
-                self.client[self.target][name].drop_index(index)
-
-    def _end_leftovers(self) -> None:
-        """Operations of a killed copy may still run on the server, and `$out` would replace what we make now."""
-        mine: list[dict[str, Any]] = [
-            {"$currentOp": {"allUsers": False, "localOps": True}},
-            {"$match": {"command.comment": self.tag}},
-        ]
-
-        def running() -> Optional[str]:
-            found = [each["opid"] for each in self.client.admin.aggregate(mine)]
-            for number in found:
-                self.client.admin.command("killOp", op=number)
-            return f"{len(found)} of them run" if found else None
-
-        wait_until(running, ELECTION_S, "operations of an earlier copy to end", pause_s=0.1)
+        return Copied(documents, took_s, late)
 
     def _retried_verb(self, verb: Verb, step: Step) -> str:
         return self._retried(lambda: verb(step))
@@ -302,7 +225,7 @@ class Copying:
                 raise HaError(f"the set did not come back within {ELECTION_S:g} s: {driver.words(last)}")
             time.sleep(0.2)
             with contextlib.suppress(PyMongoError):
-                self._end_leftovers()
+                self.end_leftovers()
 
     def _record(self) -> Record:
         record = read_record(self.client, self.source, self.target)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from st2ha.errors import BadInput
-from st2ha.mongodb.copy.facts import LEDGER, World
+from st2ha.mongodb.copy.facts import LEDGER, Part, World, small_words
 from st2ha.naming import count
 from st2ha.plan import Decision, Plan, Refused, Step
 
@@ -40,7 +40,10 @@ def checked_names(source: Any, target: Any) -> tuple[str, str]:
 
 
 def copy(world: World, verify: str = "auto") -> Decision:
-    """Copy what is not copied yet, catch up with what was written meanwhile, prove that both are equal."""
+    """Copy what is not copied yet, catch up with what was written meanwhile, prove that both are equal.
+
+    The documents first, because the server remembers the copy's time for minutes only; of them the small collections.
+    """
     goal = f"copy of {world.source} to {world.target}"
     hard = reasons_against(world)
     if hard:
@@ -48,15 +51,18 @@ def copy(world: World, verify: str = "auto") -> Decision:
     record = world.record
     steps = [] if record else [Step("begin", world.target, "fix the cluster time that all is read at")]
     done = record.parts if record else {}
-    for name, part in sorted(world.source_parts.items(), key=lambda item: -item[1].data_bytes):
-        if part.kind != "collection":
-            continue
-        if name not in done:
-            because = f"{count(part.documents, 'document')}, {part.data_bytes / 1e6:.1f} MB"
-            steps.append(Step("copy_collection", name, because, {"part": part}))
-        there = world.target_parts.get(name)
-        if part.indexes and (there is None or set(there.indexes) != set(part.indexes) or name not in done):
-            steps.append(Step("build_indexes", name, count(len(part.indexes), "index").replace("indexs", "indexes")))
+    left = [part for name, part in world.source_parts.items() if part.kind == "collection" and name not in done]
+    small = tuple(sorted((part for part in left if part.small), key=lambda part: part.name))
+    if small:
+        steps.append(Step("copy_small", small_words(len(small)), _size(small), {"parts": small}))
+    large = sorted((part for part in left if not part.small), key=lambda part: -part.data_bytes)
+    steps += [Step("copy_collection", part.name, _size((part,)), {"part": part}) for part in large]
+    unindexed = [*large, *(part for name, part in world.source_parts.items() if name in done and _lacks(world, part))]
+    steps += [
+        Step("build_indexes", part.name, count(len(part.indexes), "index").replace("indexs", "indexes"))
+        for part in unindexed
+        if part.indexes
+    ]
     steps += [
         Step("make_view", name, "a view stays a view")
         for name, part in sorted(world.source_parts.items())
@@ -65,6 +71,16 @@ def copy(world: World, verify: str = "auto") -> Decision:
     steps.append(Step("catch_up", world.target, f"apply what was written to {world.source} since"))
     steps.append(Step("verify", world.target, "prove that both are equal", {"how": verify}))
     return Plan(goal, tuple(steps))
+
+
+def _size(parts: tuple[Part, ...]) -> str:
+    documents, size = sum(part.documents for part in parts), sum(part.data_bytes for part in parts)
+    return f"{count(documents, 'document')}, {size / 1e6:.1f} MB"
+
+
+def _lacks(world: World, part: Part) -> bool:
+    there = world.target_parts.get(part.name)
+    return there is None or set(there.indexes) != set(part.indexes)
 
 
 def reasons_against(world: World) -> list[str]:

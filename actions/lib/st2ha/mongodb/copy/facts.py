@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from st2ha.naming import count
+
 Reply = Mapping[str, Any]
 
 LEDGER = "st2ha_upgrade"
@@ -17,6 +19,9 @@ WRITING = (
     "listCollections", "listIndexes", "collStats", "dbStats", "dbHash", "collMod", "bypassDocumentValidation",
 )  # fmt: skip
 KEEPING = ("find", "insert", "update", "remove", "createCollection", "listCollections")
+
+SMALL_BYTES = 1_000_000
+"""Smaller collections are copied many at once, through us: for them the server's own way is all overhead."""
 
 Timestamp = tuple[int, int]
 """A cluster time: seconds, increment."""
@@ -37,6 +42,10 @@ class Part:
     @property
     def capped(self) -> bool:
         return bool(self.options.get("capped"))
+
+    @property
+    def small(self) -> bool:
+        return self.kind == "collection" and self.data_bytes < SMALL_BYTES
 
     @property
     def empty(self) -> bool:
@@ -78,15 +87,25 @@ class World:
         return sum(part.disk_bytes for part in self.source_parts.values())
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a collection: how many documents there are on both sides."""
+        """A row a large collection or view, one for all small collections in a state: documents on both sides."""
         copied = self.record.parts if self.record else {}
-        rows = []
+        rows: list[dict[str, Any]] = []
+        small: dict[str, list[dict[str, Any]]] = {}
         for name, part in sorted(self.source_parts.items()):
             other = self.target_parts.get(name)
             state = "copied" if name in copied or (part.kind == "view" and other) else "to copy"
             row: dict[str, Any] = {"name": name, "kind": part.kind, "state": state, "documents": part.documents}
-            rows.append({**row, "copied": other.documents if other else 0, "indexes": len(part.indexes)})
+            row = {**row, "copied": other.documents if other else 0, "indexes": len(part.indexes)}
+            (small.setdefault(state, []) if part.small else rows).append(row)
+        for state, some in sorted(small.items()):
+            sums = {key: sum(row[key] for row in some) for key in ("documents", "copied", "indexes")}
+            rows.append({"name": small_words(len(some)), "kind": "collection", "state": state, **sums})
         return rows
+
+
+def small_words(number: int) -> str:
+    """So many small collections, where they are told as one."""
+    return f"{count(number, 'collection')} under {SMALL_BYTES / 1e6:g} MB"
 
 
 def parse_part(row: Reply, indexes: list[Reply], size: Optional[Reply]) -> Part:

@@ -13,9 +13,10 @@ from st2ha.config import Deployment, Mongodb, number_in
 from st2ha.errors import BadInput, HaError
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide
-from st2ha.mongodb.copy.act import Clients, Copying
+from st2ha.mongodb.copy.act import Copying
 from st2ha.mongodb.copy.facts import World
 from st2ha.mongodb.copy.gather import gather
+from st2ha.mongodb.copy.work import Clients
 from st2ha.mongodb.gather import gather as gather_set
 from st2ha.mongodb.operations import judge, settings_of
 

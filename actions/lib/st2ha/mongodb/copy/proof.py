@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -9,7 +10,8 @@ from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
 from st2ha.mongodb import client as driver
-from st2ha.mongodb.copy.gather import read_parts
+from st2ha.mongodb.copy.facts import Part
+from st2ha.mongodb.copy.gather import both_parts, in_parallel
 
 PRIMES = (2147483647, 2147483629)
 NO_SUCH_OPERATOR, SNAPSHOT_UNAVAILABLE = 168, 246
@@ -51,9 +53,8 @@ def differences(
     return _by_snapshot(client, source, target, settled.at, without)
 
 
-def structure_differences(client: driver.Client, source: str, target: str) -> list[str]:
-    """Names, kinds, options and indexes."""
-    mine, theirs = (read_parts(client, name, sizes=False) for name in (source, target))
+def structure_differences(mine: Mapping[str, Part], theirs: Mapping[str, Part]) -> list[str]:
+    """Names, kinds, options and indexes. Pure."""
     found = [f"{name} is missing" for name in sorted(set(mine) - set(theirs))]
     found += [f"{name} is too much" for name in sorted(set(theirs) - set(mine))]
     for name in sorted(set(mine) & set(theirs)):
@@ -66,25 +67,23 @@ def structure_differences(client: driver.Client, source: str, target: str) -> li
 
 
 def _by_dbhash(client: driver.Client, source: str, target: str, without: frozenset[str]) -> Proof:
-    hashes = [dict(client[name].command("dbHash")["collections"]) for name in (source, target)]
+    hashes = in_parallel(lambda name: dict(client[name].command("dbHash")["collections"]), (source, target))
     names = sorted((set(hashes[0]) | set(hashes[1])) - without)
     names = [name for name in names if not name.startswith(("system.", "tmp."))]
     found = [f"{name}: other documents" for name in names if hashes[0].get(name) != hashes[1].get(name)]
-    return Proof("dbHash", len(names), tuple(structure_differences(client, source, target) + found))
+    return Proof("dbHash", len(names), tuple(structure_differences(*both_parts(client, source, target)) + found))
 
 
 def _by_snapshot(client: driver.Client, source: str, target: str, at: Timestamp, without: frozenset[str]) -> Proof:
     """Sums of the documents' hashes: the source's at the time that the copy has, the copy's now."""
-    found = structure_differences(client, source, target)
-    names = sorted(
-        name
-        for name, part in read_parts(client, source, sizes=False).items()
-        if part.kind == "collection" and name not in without
+    mine, theirs = both_parts(client, source, target)
+    names = sorted(name for name, part in mine.items() if part.kind == "collection" and name not in without)
+    sides = [(database, name, time) for name in names for database, time in ((source, at), (target, None))]
+    prints = in_parallel(lambda side: fingerprint(client, *side), sides)
+    found = [f"{name}: other documents" for name, one, other in zip(names, prints[::2], prints[1::2]) if one != other]
+    return Proof(
+        "the sums of hashes at one cluster time", len(names), tuple(structure_differences(mine, theirs) + found)
     )
-    for name in names:
-        if fingerprint(client, source, name, at) != fingerprint(client, target, name, None):
-            found.append(f"{name}: other documents")
-    return Proof("the sums of hashes at one cluster time", len(names), tuple(found))
 
 
 def fingerprint(client: driver.Client, database: str, name: str, at: Optional[Timestamp]) -> dict[str, Any]:
