@@ -1,6 +1,7 @@
 """pytest plugin: two real balancers with nginx and keepalived, a VIP, and StackStorm nodes behind them.
 
 ``edge`` for most tests: the session's one edge, made whole again afterwards, with the test inside the clients' network.
+``whole_edge`` for those that change nothing: nothing is made whole, which takes longer than such a test.
 """
 
 from __future__ import annotations
@@ -28,3 +29,10 @@ def edge(edge_session: EdgeLab) -> Iterator[EdgeLab]:
     with edge_session.inside("client"):
         yield edge_session
     edge_session.restore()
+
+
+@pytest.fixture
+def whole_edge(edge_session: EdgeLab) -> Iterator[EdgeLab]:
+    """The session's edge, for a test that only looks or is refused."""
+    with edge_session.inside("client"):
+        yield edge_session

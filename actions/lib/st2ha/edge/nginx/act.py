@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import ssl
 from collections.abc import Mapping
 from typing import Optional
 
@@ -11,7 +13,8 @@ from st2ha.edge.content import Reply, amiss
 from st2ha.edge.nginx.decide import Target
 from st2ha.edge.nginx.facts import Front, Marker
 from st2ha.edge.nginx.gather import ask_front, ask_marker
-from st2ha.edge.nginx.script import CHANGED, NGINX_REFUSES, write_script
+from st2ha.edge.nginx.script import CHANGED, NGINX_REFUSES, NOT_TOLD, write_script
+from st2ha.edge.paths import context_of
 from st2ha.edge.settings import Edge, Nginx
 from st2ha.errors import CommandFailed, DeadlineExceeded, StepFailed, WorldChanged
 from st2ha.plan import Step, Verb
@@ -33,7 +36,10 @@ class Acting:
         return {"write": self.write, "reload": self.reload, "prove": self.prove}
 
     def write(self, step: Step) -> str:
-        """Put the files in place, have nginx test them, and put back what it refuses."""
+        """Put the files in place, have nginx test them, put back what it refuses, load what it takes: one way there.
+
+        That nginx says yes to the reload proves nothing.
+        """
         target = self.targets[step.target]
         files = {
             path: (str(step.expect[path]), hashlib.sha256(content).hexdigest(), content)
@@ -48,11 +54,13 @@ class Acting:
                 raise WorldChanged(f"{words}; nothing was written: look at it, then decide anew") from None
             if error.code == NGINX_REFUSES:
                 raise StepFailed(f"nginx refuses it, the file is as it was: {words}") from None
+            if error.code == NOT_TOLD:
+                raise StepFailed(f"it is written and tested, but nginx was not told to load it: {words}") from None
             raise
-        return f"{len(files)} file(s), tested"
+        return f"{len(files)} file(s), tested, reload asked"
 
     def reload(self, step: Step) -> str:
-        """Ask nginx to load what is on disk; that it says yes proves nothing."""
+        """Ask nginx to load what is on disk already."""
         command = [self.nginx.program, "-s", "reload", "-c", self.nginx.config_file]
         self.edge.balancer(step.target).door().run(command, self.edge.timeout_s)
         return "asked"
@@ -82,7 +90,12 @@ class Acting:
     def _unproved(self, name: str, target: Target) -> Optional[str]:
         """The first path whose answer is not right, or does not come from the group."""
         marker = ask_marker(self.edge, self.nginx, name, self.edge.timeout_s)
-        return faulty(ask_front(self.edge, self.nginx, name, marker), self.edge, target.group)
+        return faulty(ask_front(self.edge, self.nginx, name, marker, self._context), self.edge, target.group)
+
+    @functools.cached_property
+    def _context(self) -> Optional[ssl.SSLContext]:
+        """One for all proofs: to read the system's authorities takes longer than to ask."""
+        return context_of(self.edge)
 
     def _log(self, name: str) -> str:
         """nginx's own last complaint: a reload that failed tells nobody else."""

@@ -132,13 +132,13 @@ def _decided(
 
 
 def _steps(name: str, disk: Disk, target: Target) -> list[Step]:
-    """Of one balancer; no write where the files are right and only nginx does not know."""
+    """Of one balancer: `write` tests and loads, too; a reload alone where files are right and nginx does not know."""
     expect = {path: disk.owned[path].digest for path in target.files}
     written = all(disk.owned[path].content == content for path, content in target.files.items())
     unfinished = any(owned.unfinished for owned in disk.owned.values())
-    steps = [] if written and not unfinished else [Step("write", name, "nginx tests it before it counts", expect)]
     why = "it has the VIP: last" if disk.has_vip else "it has no VIP: first"
-    return [*steps, Step("reload", name, why), Step("prove", name, f"{target.group} on fresh connections")]
+    verb = "reload" if written and not unfinished else "write"
+    return [Step(verb, name, why, expect), Step("prove", name, f"{target.group} on fresh connections")]
 
 
 def _holds(snapshot: Snapshot, name: str, target: Target) -> bool:

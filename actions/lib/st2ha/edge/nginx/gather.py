@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +29,7 @@ Replies = Mapping[Question, Union[Reply, Silent]]
 def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = True) -> Snapshot:
     """Everything, in two rounds of at most `timeout_s` each. `group`: ask its nodes directly as well.
 
-    Without `paths`, what a decision needs and no more: balancers, markers and the group's nodes.
+    Without `paths`, what a decision needs and no more, in one round: balancers, markers and the group's nodes.
     """
     began = time.time()
     context = context_of(edge)
@@ -40,17 +41,18 @@ def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = 
             read_disk(edge, nginx, target, attempt) if isinstance(target, Balancer) else ask(target, attempt, context)
         )
 
-    targets: list[Union[Balancer, Question]] = [*edge.balancers, *markers.values(), *(public if paths else ())]
-    found = ask_all(targets, answer, edge.timeout_s)
+    of_nodes = of_group(edge, group)
+    targets: list[Union[Balancer, Question]] = [*edge.balancers, *markers.values(), *node_questions(of_nodes)]
+    found = ask_all([*targets, *(public if paths else ())], answer, edge.timeout_s)
     disks = {each.name: _disk(found[each]) for each in edge.balancers}
     told = {name: _marker(found[question]) for name, question in markers.items()}
     upstreams = {name: _conf(disk) for name, disk in disks.items()}
     servers = {name: {up: at for up, at in each[0].items() if up in edge.upstreams} for name, each in upstreams.items()}
-    wanted = of_group(edge, group)
+    wanted: set[tuple[str, str]] = set()
     for name, at in servers.items() if paths else ():
         if not isinstance(told[name], Marker):  # then its marker's server cannot be asked about its nodes
             wanted |= {(upstream, address) for upstream, addresses in at.items() for address in addresses}
-    questions: list[Union[Balancer, Question]] = [*node_questions(wanted)]
+    questions: list[Union[Balancer, Question]] = [*node_questions(wanted - of_nodes)]
     for name, address in edge.addresses.items() if paths else ():
         questions += inner_questions(edge, nginx, name, address, told[name])
     found.update(ask_all(questions, answer, edge.timeout_s))
@@ -119,9 +121,10 @@ def ask_marker(edge: Edge, nginx: Nginx, name: str, timeout_s: float) -> Union[M
     return _marker(ask_all([question], ask, timeout_s)[question])
 
 
-def ask_front(edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None]) -> Front:
+def ask_front(
+    edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None], context: Optional[ssl.SSLContext]
+) -> Front:
     """One address, by clients' paths and through the upstreams."""
-    context = context_of(edge)
     address = edge.addresses[name]
     questions = public_questions(edge, name, address)
     questions += inner_questions(edge, nginx, name, address, marker, members=False)

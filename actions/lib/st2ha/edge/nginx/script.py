@@ -1,4 +1,4 @@
-"""What runs on a balancer: one shell script to read all of it, one to write. They come by standard input.
+"""What runs on a balancer: a shell script to read all of it, one to write, test and load. They come by standard input.
 
 The write is safe against being killed at any moment: files are replaced by rename; a file that nginx refuses is put
 back in the same script; what was replaced is kept beside it, under a name that no `include *` of nginx matches.
@@ -10,7 +10,7 @@ import base64
 import shlex
 from collections.abc import Mapping, Sequence
 
-CHANGED, NGINX_REFUSES = 75, 76
+CHANGED, NGINX_REFUSES, NOT_TOLD = 75, 76, 77
 READ = r"""
 exec 2>&1
 part() { printf '\n%s %s\n' "$boundary" "$1"; }
@@ -25,7 +25,12 @@ part now
 date +%s.%N
 part processes
 pid=$(cat -- "$pid_file" 2>/dev/null)
-if [ -n "$pid" ]; then ps -o pid=,ppid=,etimes=,args= -p "$pid" --ppid "$pid"; fi
+if [ -n "$pid" ]; then
+  # Named, else ps reads every process of the machine; not every kernel tells children.
+  if children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null); then all="$pid $children"; set -- -p "${all% }"
+  else set -- -p "$pid" --ppid "$pid"; fi
+  ps -o pid=,ppid=,etimes=,args= "$@"
+fi
 part vip
 [ -z "$vip" ] || ip -o address show to "$vip"
 content() { if [ -e "$1" ]; then printf 'is %s\n' "$(base64 -w0 -- "$1")"; else echo absent; fi; }
@@ -80,7 +85,10 @@ def read_script(boundary: str, program: str, config: str, pid_file: str, vip: st
 
 
 def write_script(program: str, config: str, files: Mapping[str, tuple[str, str, bytes]], keep_former: bool) -> bytes:
-    """`files`: path -> digest as read, digest to be, content. CHANGED or NGINX_REFUSES: nothing was written."""
+    """`files`: path -> digest as read, digest to be, content. CHANGED or NGINX_REFUSES: nothing was written.
+
+    NOT_TOLD: the files are in place and tested, and what runs is what ran before.
+    """
     quoted = {path: shlex.quote(path) for path in files}
     each = " ".join(quoted.values())
     lines = [_variables(program=program, config=config, keep_former="yes" if keep_former else "no"), WRITE]
@@ -92,6 +100,7 @@ def write_script(program: str, config: str, files: Mapping[str, tuple[str, str, 
     lines.append(
         'if ! words=$("$program" -t -q -c "$config" 2>&1); then printf "%s\\n" "$words" >&2; exit 76; fi\n'
         f'trap - EXIT\nfor each in {each}; do keep "$each"; done\n'
+        f'"$program" -s reload -c "$config" || exit {NOT_TOLD}\n'
     )
     return "".join(lines).encode()
 
