@@ -35,7 +35,7 @@ GROUPS = {
     "green": {"green1": "10.78.0.31", "green2": "10.78.0.32"},
 }
 PLACES = "/run", "/etc/nginx", "/etc/keepalived", "/var/log/nginx", "/var/lib/nginx"
-UPSTREAMS = "/etc/nginx/conf.d/st2.conf"
+UPSTREAMS, PID_FILE = "/etc/nginx/conf.d/st2.conf", "/run/nginx.pid"
 KEEPALIVED = (
     "keepalived", "-n", "-l", "-D", "-P", "-f", "/etc/keepalived/keepalived.conf",
     "-p", "/run/keepalived.pid", "-r", "/run/keepalived_vrrp.pid",
@@ -174,8 +174,10 @@ class EdgeLab(Boxes):
         self.keepalived[name].start()
 
     def start_nginx(self, name: str) -> None:
-        """Start it and wait until it listens; does nothing if it runs."""
+        """Start it and wait until it listens and tells its number; does nothing if it runs."""
         server = self.nginx[name]
+        if not server.alive():
+            self.file(name, PID_FILE).unlink(missing_ok=True)
         server.start()
         wait_for(functools.partial(self._listens, name, server), 15, f"nginx of {name} to listen", interval_s=0.02)
 
@@ -268,8 +270,10 @@ class EdgeLab(Boxes):
             return False
 
     def _listens(self, name: str, server: Server) -> bool:
+        """It listens before it writes its number."""
         server.check_alive()
-        return self._open(name, "127.0.0.1", 80)
+        file = self.file(name, PID_FILE)
+        return file.exists() and bool(file.read_text().strip()) and self._open(name, "127.0.0.1", 80)
 
     def _open(self, where: str, address: str, port: int) -> bool:
         try:

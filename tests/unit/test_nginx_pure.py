@@ -107,7 +107,9 @@ def test_what_is_passed_to() -> None:
 def test_the_write_script_takes_any_name_and_content() -> None:
     """Quoted for the shell; the content in base64 can end nothing."""
     path = "/etc/nginx/it's; rm -rf $HOME.conf"
-    script = write_script("nginx", "/etc/nginx/nginx.conf", {path: ("a", "b", b"END\n'\"$(x)\0")}, True).decode()
+    script = write_script(
+        "nginx", "/etc/nginx/nginx.conf", "/run/nginx.pid", {path: ("a", "b", b"END\n'\"$(x)\0")}, True
+    ).decode()
     assert "'/etc/nginx/it'\"'\"'s; rm -rf $HOME.conf'" in script
     assert "$(x)" not in script
 

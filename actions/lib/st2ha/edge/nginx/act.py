@@ -40,12 +40,12 @@ class Acting:
 
         That nginx says yes to the reload proves nothing.
         """
-        target = self.targets[step.target]
+        target, nginx = self.targets[step.target], self.nginx
         files = {
             path: (str(step.expect[path]), hashlib.sha256(content).hexdigest(), content)
             for path, content in target.files.items()
         }
-        script = write_script(self.nginx.program, self.nginx.config_file, files, self._keep_former)
+        script = write_script(nginx.program, nginx.config_file, nginx.pid_file, files, self._keep_former)
         try:
             self.edge.balancer(step.target).door().run(["sh", "-s"], self.edge.timeout_s, script)
         except CommandFailed as error:

@@ -21,7 +21,7 @@ from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan, Refused, Step
 
 STALE_S = 2.0
-"""Process ages are whole seconds."""
+"""Files are dated by the wall clock, processes by ticks since the start of the machine."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def gather(edge: Edge, nginx: Nginx, group: Optional[str] = None, paths: bool = 
     Without `paths`, what a decision needs and no more, in one round: balancers, markers and the group's nodes.
     """
     began = time.time()
-    context = context_of(edge)
+    context = context_of(edge) if paths else None
     markers = {name: _marker_question(nginx, name, address) for name, address in edge.addresses.items()}
     public = [each for name, address in edge.addresses.items() for each in public_questions(edge, name, address)]
 

@@ -63,15 +63,15 @@ def _refusal(words: str) -> str:
 
 
 def _processes(text: str) -> tuple[Optional[int], tuple[Worker, ...]]:
-    """Cache managers and the like are no workers."""
+    """Cache managers and the like are no workers. Ages come in hundredths of a second."""
     master: Optional[int] = None
     workers = []
     for line in text.splitlines():
-        pid, _, age, title = line.split(None, 3)
+        pid, age, title = line.split(None, 2)
         if "master process" in title:
             master = int(pid)
         elif "worker process" in title:
-            workers.append(Worker(int(pid), float(age), "shutting down" in title))
+            workers.append(Worker(int(pid), float(age) / 100, "shutting down" in title))
     return master, tuple(workers)
 
 
