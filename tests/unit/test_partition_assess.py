@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from st2ha.config import select
 from st2ha.partition.assess import assess, healthy_words
 from st2ha.partition.facts import Event, Member, SensorNode, Snapshot, events_from, members_from
 from st2ha.partition.fleet import Fleet, Node, Sensor
 from st2ha.partition.inputs import sensors_in_rows
 from st2ha.partition.plan import plan
 from st2ha.partition.providers import Container
-from st2ha.partition.settings import SensorsLimits
+from st2ha.partition.settings import OWN, SensorsLimits
 from st2ha.report import Finding, Severity
 from tests.replay import recorded
 
@@ -220,3 +223,13 @@ def test_a_sensor_under_a_lease_may_be_on_several_nodes() -> None:
     twice = told(healthy("kvstore"), 0, refs=tuple(sensor.ref for sensor in SENSORS))
     assert "SensorOwnedTwice" in found(twice)
     assert "SensorOwnedTwice" not in found(replace(twice, leased=tuple(sensor.ref for sensor in SENSORS)))
+
+
+def test_this_packs_sensors_are_known_to_be_under_its_lease() -> None:
+    root = Path(__file__).parents[2]
+    classes = sorted(yaml.safe_load(file.read_text())["class_name"] for file in root.glob("sensors/*.yaml"))
+    assert sorted(OWN) == [f"ha.{name}" for name in classes]
+    section = {"provider": "default", "nodes": [{"name": "a"}], "leased": ["aws.SQSSensor"]}
+    config = {"deployments": [{"name": "lab", "sensors": section}]}
+    assert select(config).require("sensors").leased == ("aws.SQSSensor",)
+    assert select({**config, "lease": {"backend": "redis"}}).require("sensors").leased == ("aws.SQSSensor", *OWN)

@@ -139,7 +139,10 @@ def select(config: Mapping[str, Any], name: Optional[str] = None) -> Deployment:
         )
     if wanted not in names:
         raise BadInput(f"deployment {wanted!r} is not configured: use one of {_list(names)}")
-    return _deployment(sections[names.index(wanted)])
+    deployment = _deployment(sections[names.index(wanted)])
+    if deployment.sensors is not None and root.optional_section("lease") is not None:
+        return replace(deployment, sensors=deployment.sensors.with_own_leased())
+    return deployment
 
 
 def _deployment(section: Section) -> Deployment:

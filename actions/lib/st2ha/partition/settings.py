@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from st2ha.config import Section
@@ -69,6 +69,10 @@ class Takeover:
     fence: Optional[tuple[str, ...]] = None
 
 
+OWN = tuple(f"ha.{name}Sensor" for name in ("Content", "Edge", "Mongodb", "Mysql", "Partition", "Rabbitmq"))
+"""This pack's sensors, all of which are under its lease where one is configured."""
+
+
 @dataclass(frozen=True)
 class Sensors:
     """One fleet. `hash_ranges` are those that the nodes' st2.conf hold today, by node, where we may not look inside."""
@@ -87,6 +91,10 @@ class Sensors:
     timeout_s: float = 10.0
     stop_s: float = 60.0
     start_s: float = 60.0
+
+    def with_own_leased(self) -> Sensors:
+        """With this pack's sensors among those that may be on several nodes."""
+        return replace(self, leased=tuple(dict.fromkeys((*self.leased, *OWN))))
 
     def place(self, name: str) -> Place:
         """Where a node is; only for a name of `nodes`."""

@@ -89,7 +89,7 @@ def reasons_against(world: World) -> list[str]:
     hard = []
     if world.missing_rights:
         hard.append(f"the user of mongodb.username lacks {'; '.join(world.missing_rights)}: grant the roles")
-    if not world.source_parts:
+    elif not world.source_parts:
         hard.append(f"there is no database {source}, or it is empty: correct `source`")
     odd = [name for name, part in world.source_parts.items() if part.kind not in ("collection", "view")]
     if odd:
