@@ -49,7 +49,7 @@ check: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/unit
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 # Two workers: the real tests wait more than they compute. One pytest, so that its summary tells all.
 test: setup
@@ -57,7 +57,7 @@ test: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The MySQL tests once more, on MySQL 9 (unpacked once: a minute, 650 MB).
 test-mysql9: setup

@@ -71,8 +71,9 @@ PEOPLE = (
     Person("workstation", state="workstation"),
     Person("lockme"),
     Person("counted"),
+    Person("lockmetoo"),
 )
-STATES = ("disabled", "mustchange", "pwexpired", "expired", "hours", "workstation", "lockme", "counted")
+STATES = ("disabled", "mustchange", "pwexpired", "expired", "hours", "workstation", "lockme", "counted", "lockmetoo")
 ODD_NAMES = ("j.müller", "comma", "parens", "backslash", "hash", "o'neil & co")
 ODD_PASSWORDS = ("wide", "nbsp", "spaces", "dollar")
 GROUPS = (

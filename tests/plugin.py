@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = sorted(f"tests.{file.stem}" for file in Path(__file__).parent.glob("fix_*.py"))
-CLUSTERS = {
-    "rabbit_cluster": "rabbitmq",
-    "redis_session": "redis",
-    "replica_set": "mongodb",
-    "_tls_session": "mongodb",
-    "samba_session": "directories",
-    "slapd": "directories",
-    "ldap": "directories",
-    "dirsrv": "directories",
-}
-"""Session fixture -> the group of all tests that take it, directly or not."""
+SHARED = {"lease": "redis", "haproxy": "edge", "nginx": "edge", "vrrp": "edge", "balancer": "edge"}
+"""Second word of a file's name -> the group whose servers its tests take, too."""
 
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("busy")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup --no-loadscope-reorder`: tests of a cluster together, all others by their file."""
-    for item in items:
-        taken = getattr(item, "fixturenames", ())
-        group = next((CLUSTERS[name] for name in CLUSTERS if name in taken), item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByService(LoadFileScheduling):
+    """Tests on real servers together by the service that their file is named for, unit tests by their file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePosixPath(nodeid.split("::")[0])
+        if file.parent.name == "unit":
+            return str(file)
+        word = file.stem.split("_")[1]
+        return SHARED.get(word, word)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
+    """With `--no-loadscope-reorder` the many short unit tests come last, and even the two workers out."""
+    return ByService(config, log)

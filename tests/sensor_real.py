@@ -82,14 +82,23 @@ class Sensor:
 
     def told(self, *codes: str) -> list[tuple[str, str]]:
         """(change, code) of all findings told so far; of these codes alone if some are given."""
-        payloads = [event["payload"] for event in list(self.events) if event["trigger"] == "ha.finding_changed"]
+        payloads = self._payloads("ha.finding_changed")
         pairs = [(payload["change"], payload["code"]) for payload in payloads]
         return [pair for pair in pairs if not codes or pair[1] in codes]
 
     def moves(self) -> list[tuple[str, str]]:
         """(former, current) of all changes of the primary told so far."""
-        payloads = [event["payload"] for event in list(self.events) if event["trigger"] == "ha.role_changed"]
-        return [(payload["former"], payload["current"]) for payload in payloads]
+        return [(payload["former"], payload["current"]) for payload in self._payloads("ha.role_changed")]
+
+    def _payloads(self, trigger: str) -> list[dict[str, Any]]:
+        """Each change once: one that was told and not yet saved when its sensor ended is told again, with its id."""
+        found: dict[str, dict[str, Any]] = {}
+        for event in list(self.events):
+            if event["trigger"] == trigger:
+                payload = event["payload"]
+                first = found.setdefault(payload["id"], payload)
+                assert all(first.get(name) == payload.get(name) for name in ("change", "code", "subject", "current"))
+        return list(found.values())
 
 
 def _descendants(pid: int) -> list[int]:

@@ -382,7 +382,7 @@ def container(uid: int) -> Iterator[str]:
         until = time.monotonic() + 10
         while True:
             pids = children.read_text().split()
-            if pids and "bin/st2auth" in Path(f"/proc/{pids[0]}/cmdline").read_text():
+            if pids and Path(f"/proc/{pids[0]}/cmdline").read_text().startswith("/opt/stackstorm/st2/bin/st2auth"):
                 break
             assert time.monotonic() < until
             time.sleep(0.01)

@@ -69,10 +69,10 @@ def test_names_that_are_not_there(samba: SambaDomain, caplog: pytest.LogCaptureF
 
 def test_a_locked_account(samba: SambaDomain) -> None:
     settings, backend = parse(samba_options(samba, host=samba.hosts[0])), on_samba(samba, host=samba.hosts[0])
-    assert explain.explain(settings, "counted", Deadline(10, "a test"), 1.8e9).refusal is None
+    assert explain.explain(settings, "lockmetoo", Deadline(10, "a test"), 1.8e9).refusal is None
     for _ in range(6):
-        backend.authenticate("counted", "wr0ng-horse")
-    explained = explain.explain(settings, "counted", Deadline(10, "a test"), 1.8e9)
+        backend.authenticate("lockmetoo", "wr0ng-horse")
+    explained = explain.explain(settings, "lockmetoo", Deadline(10, "a test"), 1.8e9)
     assert (explained.refusal, explained.decided_by) == ("account locked (775)", "account")
 
 
