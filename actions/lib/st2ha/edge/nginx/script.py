@@ -78,9 +78,21 @@ back() { place "$1"; rm -f -- "$old-new"; if [ -e "$old-old" ]; then mv -- "$old
 load() { # a signal to what is nginx, as `-s reload` would send it after reading all files once more
   pid=; title=; { read -r pid <"$pid_file"; read -r title <"/proc/$pid/cmdline"; } 2>/dev/null || :
   case $title in
-    *"master process"*) kill -s HUP "$pid" ;;
+    *"master process"*)
+      workers=; read -r workers 2>/dev/null <"/proc/$pid/task/$pid/children" || :
+      kill -s HUP "$pid" && retired ;;
     *) "$program" -s reload -c "$config" ;;
   esac
+}
+retired() { # the former workers take no connection any more; a reload that failed in silence shows in the proof
+  tries=50
+  for each in $workers; do
+    while [ "$tries" -gt 0 ]; do
+      title=; read -r title 2>/dev/null <"/proc/$each/cmdline" || :
+      case $title in *"worker process"*"shutting down"*) break ;; *"worker process"*) ;; *) break ;; esac
+      sleep 0.02; tries=$((tries - 1))
+    done
+  done
 }
 keep() {
   place "$1"
