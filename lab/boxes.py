@@ -64,6 +64,14 @@ class Boxes(Place):
         """A file of that box as this process can open it."""
         return Path(f"/proc/{self.boxes[where].pid}/root{path}")
 
+    def cut_link(self, name: str) -> None:
+        """Pull the cable of a box: its link goes down."""
+        self.run(HUB, ["ip", "link", "set", name, "down"])
+
+    def mend_link(self, name: str) -> None:
+        """Undo `cut_link`; harmless otherwise."""
+        self.run(HUB, ["ip", "link", "set", name, "up"])
+
     @contextlib.contextmanager
     def inside(self, where: str) -> Iterator[None]:
         """This thread, and the threads and processes that it starts, are in that box's network meanwhile."""

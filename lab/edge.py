@@ -102,17 +102,13 @@ class EdgeLab(Boxes):
 
     # faults
 
-    def cut_link(self, name: str) -> None:
-        """Pull the cable of a box: its link goes down."""
-        self.run(HUB, ["ip", "link", "set", name, "down"])
-
     def block_adverts(self, name: str) -> None:
         """VRRP packets to and from a balancer vanish, all others pass: the way to a split brain."""
         self.run(name, ["nft", "-f", "-"], stdin=ADVERTS_OFF)
 
     def heal(self, name: str) -> None:
         """Undo `cut_link` and `block_adverts`; harmless otherwise."""
-        self.run(HUB, ["ip", "link", "set", name, "up"])
+        self.mend_link(name)
         with contextlib.suppress(LabError):
             self.run(name, ["nft", "delete", "table", "inet", "lab_adverts"])
 

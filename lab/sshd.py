@@ -1,25 +1,29 @@
-"""Real sshds on loopback ports, each with a host key of its own, and a client that they let in (openssh-server).
+"""Real sshds, each in a box of its own network with a host key of its own, and a client that they let in.
 
-    with Sshd(members=2) as nodes:
-        nodes.command()      # the pack's `command`: ssh -F ... {name}
+    with SshNodes() as nodes, nodes.inside("client"):
+        nodes.ssh.command()      # the pack's `command`: ssh -F ... {name}
 
-Whoever signs in is root, or the user that runs the lab; nothing outside of the lab's directory is read or written.
+Whoever signs in is root of that box (openssh-server; root). `Sshd` does the same in the boxes of another lab.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from lab.cluster import Cluster, Member
+from lab.boxes import HUB, Boxes, limitation
 from lab.errors import LabError
+from lab.process import Server
+from lab.wait import wait_for
 
 PROGRAM = "/usr/sbin/sshd"
+NODES = {"node1": "10.79.0.11", "node2": "10.79.0.12"}
 CONFIG = """
-Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {directory}/host_key
 AuthorizedKeysFile {keys}/client.pub
 PidFile none
@@ -31,27 +35,28 @@ PermitRootLogin prohibit-password
 """
 CLIENT = """
 Host {name}
-  HostName 127.0.0.1
-  Port {port}
+  HostName {address}
   HostKeyAlias {name}
-  User {user}
+  User root
   IdentityFile {keys}/client
   IdentitiesOnly yes
-  UserKnownHostsFile {known_hosts}
+  UserKnownHostsFile {keys}/known_hosts
   GlobalKnownHostsFile /dev/null
 """
 
 
-class Sshd(Cluster):
-    """Nodes node1, node2 ... of this very machine, each behind an sshd."""
+class Sshd:
+    """An sshd in each of these boxes (name -> address), whose `/run` is their own."""
 
-    service = "sshd"
-    prefix = "node"
+    def __init__(self, boxes: Boxes, addresses: Mapping[str, str]) -> None:
+        self.boxes, self.addresses = boxes, addresses
+        self.directory = boxes.directory / "ssh"
+        self.servers: dict[str, Server] = {}
 
-    def __init__(self, directory: Path | str | None = None, members: int = 1) -> None:
-        if not os.access(PROGRAM, os.X_OK):
-            raise LabError("sshd is missing: apt-get install openssh-server")
-        super().__init__(directory, members, {"members": members})
+    @staticmethod
+    def limitation() -> str | None:
+        """Why there can be none here, None if there can."""
+        return limitation() if os.access(PROGRAM, os.X_OK) else "sshd is missing: apt-get install openssh-server"
 
     @property
     def client_config(self) -> Path:
@@ -77,38 +82,76 @@ class Sshd(Cluster):
         lines = self.known_hosts.read_text().splitlines(keepends=True) if self.known_hosts.exists() else []
         self.known_hosts.write_text("".join(line for line in lines if line.split()[0] != name))
 
-    def wait_healthy(self, deadline_s: float = 30) -> None:
-        for member in self.members:
-            self._await_start(member.name, deadline_s)
-
-    def _prepare(self) -> None:
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self.make_key("client")
-        clients = []
-        for member in self.members:
-            directory = self.directory / member.name
-            _keygen(directory / "host_key")
-            text = CONFIG.format(port=member.port, directory=directory, keys=self.directory)
-            (directory / "sshd_config").write_text(text)
-            user = "root" if os.geteuid() == 0 else os.environ.get("USER", "")
-            places = {"name": member.name, "port": member.port, "user": user, "keys": self.directory}
-            clients.append(CLIENT.format(**places, known_hosts=self.known_hosts))
-            self.know(member.name)
-        self.client_config.write_text("".join(clients))
-
     def make_key(self, name: str) -> None:
         """A new pair of keys `name`; `client` is the one that sshd lets in."""
         _keygen(self.directory / name)
 
-    def _launch(self) -> None:
-        self.wait_healthy()
+    def up(self) -> None:
+        """Start all of them and wait until they listen."""
+        self.directory.mkdir(mode=0o700)
+        self.make_key("client")
+        clients = []
+        for name, address in self.addresses.items():
+            directory = self.directory / name
+            directory.mkdir()
+            _keygen(directory / "host_key")
+            places = {"name": name, "address": address, "directory": directory, "keys": self.directory}
+            (directory / "sshd_config").write_text(CONFIG.format(**places))
+            clients.append(CLIENT.format(**places))
+            self.boxes.run(name, ["mkdir", "-p", "-m", "755", "/run/sshd"])
+            command = self.boxes.command(name, [PROGRAM, "-D", "-e", "-f", str(directory / "sshd_config")])
+            self.servers[name] = Server(f"{name}-sshd", command, directory, owner=self.boxes.directory)
+        self.client_config.write_text("".join(clients))
+        self.restore()
 
-    def _runs_as(self, member: Member) -> int | None:
-        return None
+    def restore(self) -> None:
+        """As at the start: all run, and their host keys are known."""
+        for name, server in self.servers.items():
+            server.resume()
+            server.start()
+            self.know(name)
+        for name, server in self.servers.items():
+            wait_for(functools.partial(self._listens, name, server), 30, f"sshd of {name} to listen", interval_s=0.02)
 
-    def _command(self, member: Member) -> list[str]:
-        return [PROGRAM, "-D", "-e", "-f", str(self.directory / member.name / "sshd_config")]
+    def reap(self) -> None:
+        """Once all was ended."""
+        for server in self.servers.values():
+            server.alive()
+
+    def _listens(self, name: str, server: Server) -> bool:
+        server.check_alive()
+        try:
+            self.boxes.run(name, ["bash", "-c", f"exec 3<>/dev/tcp/{self.addresses[name]}/22"])
+        except LabError:
+            return False
+        return True
+
+
+class SshNodes(Boxes):
+    """node1 and node2, each a machine with an sshd, and `client` on the same bridge."""
+
+    kind = "sshd"
+
+    @staticmethod
+    def limitation() -> str | None:
+        return Sshd.limitation()
+
+    def restore(self) -> None:
+        """Cables, at both ends, and sshds."""
+        for name in NODES:
+            self.mend_link(name)
+            self.run(name, ["ip", "link", "set", "eth0", "up"])
+        self.ssh.restore()
+
+    def _up(self) -> None:
+        for name, address in {HUB: "10.79.0.1", **NODES}.items():
+            self._box(name, address, ("/run",))
+        self.ssh = Sshd(self, NODES)
+        self.ssh.up()
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        self.ssh.reap()
 
 
 def _keygen(path: Path) -> None:

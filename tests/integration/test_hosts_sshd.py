@@ -1,4 +1,4 @@
-"""The door into a node through a real sshd."""
+"""The door into a node through a real sshd, each node in namespaces of its own, as if it were another machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.sshd import Sshd
+from lab.sshd import NODES, Sshd, SshNodes
 from lab.wait import wait_for
 from st2ha.config import Section
 from st2ha.errors import (
@@ -30,23 +30,23 @@ SHOW = [sys.executable, "-c", "import os, sys; sys.stdout.buffer.write(b'|'.join
 
 
 @pytest.fixture(scope="module")
-def sshds() -> Iterator[Sshd]:
-    with Sshd(members=2) as nodes:
+def machines() -> Iterator[SshNodes]:
+    if why := SshNodes.limitation():
+        pytest.skip(why)
+    with SshNodes() as nodes, nodes.inside("client"):
         yield nodes
 
 
 @pytest.fixture
-def nodes(sshds: Sshd) -> Iterator[Sshd]:
-    yield sshds
-    sshds.undo_faults()
-    for member in sshds.members:
-        sshds.know(member.name)
+def nodes(machines: SshNodes) -> Iterator[Sshd]:
+    yield machines.ssh
+    machines.restore()
 
 
 def way(nodes: Sshd, *more: str, command: str = "", name: str = "node1") -> Door:
     prefix = parse_prefix(Section({"command": command or nodes.command(*more)}, "content"), "command")
     assert prefix is not None
-    return door(prefix, {"name": name, "host": "127.0.0.1"})
+    return door(prefix, {"name": name, "host": NODES.get(name, name)})
 
 
 def ssh_processes(nodes: Sshd) -> list[int]:
@@ -104,13 +104,24 @@ def test_a_key_that_is_not_let_in(nodes: Sshd) -> None:
 def test_a_name_that_nobody_has_and_a_port_that_is_closed(nodes: Sshd) -> None:
     with pytest.raises(HostUnreachable, match=r"^ssh did not get in: ssh: Could not resolve hostname \S+: "):
         way(nodes, name="nobody.invalid").run(["true"], 20)
-    nodes.kill("node1")
+    nodes.servers["node1"].kill()
     with pytest.raises(HostUnreachable, match=r"^ssh did not get in: .*onnection refused"):
         way(nodes).run(["true"], 20)
 
 
+def test_a_cable_that_is_pulled_before_and_meanwhile(nodes: Sshd) -> None:
+    """Nobody says no: it costs ssh's time to connect, and meanwhile the deadline."""
+    with pytest.raises(CommandTimedOut, match=r"^`sh` did not end within 2 s and was stopped$"):
+        way(nodes).run(["sh", "-c", "ip link set eth0 down; echo late"], 2)
+    patient = f"ssh -o ConnectTimeout=1 -F {nodes.client_config} {{name}}"
+    with pytest.raises(HostUnreachable, match=r"^ssh did not get in: .*(timed out|No route to host)"):
+        way(nodes, command=patient).run(["true"], 30)
+    assert way(nodes, name="node2").run(["uname", "-n"], 20) == b"node2\n"
+    assert ssh_processes(nodes) == []
+
+
 def test_a_hung_sshd_costs_its_connect_timeout_or_the_deadline(nodes: Sshd) -> None:
-    nodes.hang("node1")
+    nodes.servers["node1"].hang()
     began = time.monotonic()
     with pytest.raises(CommandTimedOut, match=r"^`true` did not end within 0.5 s and was stopped$"):
         way(nodes).run(["true"], 0.5)
@@ -135,8 +146,6 @@ def test_the_far_command_fails_by_itself(nodes: Sshd) -> None:
 
 
 def test_no_sudo_right(nodes: Sshd) -> None:
-    if os.geteuid():
-        pytest.skip("becoming somebody else needs root")
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sudo")
     with pytest.raises(NotPermitted, match=r"^sudo does not let us run `cat` there: allow it in sudoers"):
         way(nodes, *nobody).run(["cat", "/etc/shadow"], 20)
