@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
 from lab.cluster import ROOT
@@ -20,12 +23,12 @@ from lab.mongodb import MongoCluster
 from lab.rabbitmq import RabbitCluster
 from lab.stackstorm import Traffic, TwoSides
 
-READS_S = 500
+READS_S, CALM_S = 500, 2.0
 RUN = """
 import json, sys
 from st2ha.config import select
 from st2ha.upgrade import operations
-result = getattr(operations, sys.argv[2])(select(json.loads(sys.argv[1])), **json.loads(sys.argv[3]))
+result = getattr(operations, sys.argv[2])(select(json.loads(sys.argv[1])))
 steps = [[s["verb"], s["took_s"]] for s in result.get("steps_done", ())]
 print(json.dumps({"error": result.get("error"), "facts": result.get("facts", {}), "steps": steps}))
 """
@@ -33,77 +36,117 @@ print(json.dumps({"error": result.get("error"), "facts": result.get("facts", {})
 
 @dataclass(frozen=True)
 class Window:
-    """One upgrade and its way back, measured."""
+    """One upgrade and its way back, measured. `pause_s`: the longest time without an execution in that window."""
 
     window_s: float
     switch_s: float
     steps: str
     failed: int
     requests: int
+    rate: float
+    pause_s: float
     rollback_s: float
 
 
 def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str) -> Window:
-    """An upgrade of the database st2 to `name` under load, which is rolled back afterwards."""
+    """An upgrade of the database st2 to `name` and its rollback. The load of requests runs through both switches."""
     with tempfile.TemporaryDirectory() as directory, TwoSides(mongo, rabbit, Path(directory), name) as sides:
         return _upgrade(sides, directory)
 
 
 def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Figure]:
     """Of an upgrade with a small and one with a large database."""
-    how = f"{sizes[1]} documents, stand-ins, {READS_S} new connections/s, 1 run"
-    words = f"from the first stop to the last start of a sensor: {large.steps}"
+    how = f"{sizes[1]} documents, stand-ins, {large.rate:.0f} new connections/s, 1 run"
+    words = f"sensors' first stop to their last start: {large.steps}; longest pause of executions {large.pause_s:.2f} s"
     yield Figure("upgrade_window", large.window_s, 5, "s", words, how)
-    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "the slower of two", how)
-    yield Figure("failed_requests", float(large.failed), 0, "", f"of {large.requests}", how)
-    words = "from the command to the old side's first answer"
+    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "both, one after the other", how)
+    words = f"of {large.requests} through both switches; {small.failed} of {small.requests} with the small database"
+    yield Figure("failed_requests", float(large.failed + small.failed), 0, "", words, how)
+    words = f"bin/st2ha from its start to the old side's first answer; {small.rollback_s:.2f} s with the small database"
     yield Figure("rollback_to_serving", large.rollback_s, 3, "s", words, how)
-    beside = f"{small.window_s:.2f} s and {large.window_s:.2f} s"
+    beside = f"{large.window_s:.2f} s, {small.window_s:.2f} s"
     against = f"{sizes[1]} against {sizes[0]} documents"
     yield Figure("window_by_size", large.window_s / small.window_s, 1.2, "x", beside, against)
 
 
 def _upgrade(sides: TwoSides, directory: str) -> Window:
     config = {"deployments": [sides.deployment()]}
-    with Traffic(sides, reads_s=READS_S) as traffic:
-        for action in ("prepare", "verify"):
-            _run(config, action)
-        told = _run(config, "cutover")
-        time.sleep(2)
-        traffic.stop()
-        traffic.settle()
+    with contextlib.ExitStack() as stack:
+        with Traffic(sides) as traffic:
+            for action in ("prepare", "verify"):
+                _run(config, action)
+            clients = stack.enter_context(_clients(sides))
+            began = time.time()
+            told = _run(config, "cutover")
+            ended = time.time()
+            time.sleep(CALM_S)
+            traffic.stop()
+            traffic.settle()
         if traffic.twice():
             raise LabError(f"done twice: {traffic.twice()[:3]}")
-    failed, requests = len(traffic.failed), traffic.reads + len(traffic.jobs)
-    began = time.monotonic()
-    process = _start(config, "rollback", {"export_to": directory})
-    while sides.serves() != "old1":
-        time.sleep(0.02)
-    rollback_s = time.monotonic() - began
-    _end(process)
-    steps = dict(told["steps"])
+        rollback_s = _rollback(sides, config, directory)
+    failures, answered = sum(clients["failures"].values()), sum(clients["answered"].values())
     return Window(
         window_s=told["facts"]["window_s"],
-        switch_s=max(took for verb, took in told["steps"] if verb == "switch"),
-        steps=", ".join(f"{verb} {took:.2f}" for verb, took in steps.items()),
-        failed=failed,
-        requests=requests,
+        switch_s=sum(took for verb, took in told["steps"] if verb == "switch"),
+        steps=", ".join(f"{verb} {took:.2f}" for verb, took in dict(told["steps"]).items()),
+        failed=len(traffic.failed) + failures,
+        requests=traffic.reads + len(traffic.jobs) + answered + failures,
+        rate=(answered + failures) / clients["took_s"],
+        pause_s=_longest_pause(sides, began, ended),
         rollback_s=rollback_s,
     )
 
 
-def _start(config: Any, action: str, more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, json.dumps(config), action, json.dumps(more)]
-    return subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def _longest_pause(sides: TwoSides, began: float, ended: float) -> float:
+    """Between two executions that one side or the other did."""
+    rows = [json.loads(line) for node in ("old1", "new1") for line in (sides.directory / node / "record").open()]
+    done: list[float] = sorted(row["at"] for row in rows if "done" in row and began < row["at"] < ended)
+    return max(late - early for early, late in zip([began, *done], [*done, ended]))
 
 
-def _end(process: subprocess.Popen[str]) -> Any:
-    text, _ = process.communicate(timeout=900)
-    told = json.loads(text) if process.returncode == 0 else {"error": f"it ended with {process.returncode}"}
-    if told["error"]:
-        raise LabError(told["error"])
-    return told
+@contextlib.contextmanager
+def _clients(sides: TwoSides) -> Iterator[dict[str, Any]]:
+    """READS_S requests a second, each on a new connection; afterwards the dictionary has what they tell."""
+    script = str(ROOT / "lab" / "edge_load.py")
+    command = [sys.executable, script, "new", "127.0.0.1", str(READS_S), str(sides.ports["lb1"]), "200"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    told: dict[str, Any] = {}
+    began = time.monotonic()
+    try:
+        time.sleep(CALM_S)
+        yield told
+        time.sleep(CALM_S)
+        told["took_s"] = time.monotonic() - began
+        told.update(json.loads(process.communicate(timeout=60)[0]))
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _rollback(sides: TwoSides, config: Any, directory: str) -> float:
+    """From the command, as an operator gives it, to the old side's first answer."""
+    path = Path(directory, "ha.yaml")
+    path.write_text(yaml.safe_dump(config))
+    words = ["--json", "--config", str(path), "upgrade_rollback", "deployment=lab", f"export_to={directory}"]
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bin" / "st2ha"), *words], stdout=subprocess.PIPE, text=True,
+        env={**environment(), "ST2HA_STATE_DIR": directory},
+    )  # fmt: skip
+    while sides.serves() != "old1":
+        time.sleep(0.02)
+    took_s = time.monotonic() - began
+    text, _ = process.communicate(timeout=300)
+    if process.returncode:
+        raise LabError(f"the rollback failed: {text[-300:]}")
+    return took_s
 
 
 def _run(config: Any, action: str) -> Any:
-    return _end(_start(config, action, {}))
+    command = [sys.executable, "-c", RUN, json.dumps(config), action]
+    done = subprocess.run(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    told = json.loads(done.stdout) if done.returncode == 0 else {"error": f"{action} ended with {done.returncode}"}
+    if told["error"]:
+        raise LabError(told["error"])
+    return told

@@ -1,7 +1,7 @@
-"""Clients of the edge: `python edge_load.py new|kept ADDRESS RATE [PORT]`, until standard input ends; then JSON.
+"""Clients of the edge: `python edge_load.py new|kept ADDRESS RATE [PORT [STATUS]]`, until its input ends; then JSON.
 
 `new` opens a connection for each request; `kept` has 50 connections and looks, before it uses one again, whether the
-server has closed it. A request fails if its answer does not come whole, or is not StackStorm's 401.
+server has closed it. A request fails if its answer does not come whole, or has another STATUS than StackStorm's 401.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ CONNECTIONS, PATIENCE_S = 50, 5.0
 class Clients:
     """`answered` counts the groups that answered."""
 
-    def __init__(self, address: str, rate: float, port: int) -> None:
-        self.address, self.rate, self.port = address, rate, port
+    def __init__(self, address: str, rate: float, port: int, status: str) -> None:
+        self.address, self.rate, self.port, self.status = address, rate, port, f"HTTP/1.1 {status}".encode()
         self.answered: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[str] = collections.Counter()
         self.ending = asyncio.Event()
@@ -67,18 +67,18 @@ class Clients:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
             fields = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:] if ": " in line)
             await asyncio.wait_for(reader.readexactly(int(fields["content-length"])), PATIENCE_S)
-            if not head.startswith(b"HTTP/1.1 401"):
+            if not head.startswith(self.status):
                 raise ValueError(head.split(b"\r\n")[0])
         except (OSError, EOFError, ValueError, KeyError, asyncio.TimeoutError) as error:
             self.failures[repr(error)[:80]] += 1
             return False
-        self.answered[fields["x-lab-node"].split()[-1]] += 1
+        self.answered[fields.get("x-lab-node", "unnamed").split()[-1]] += 1
         return True
 
 
-async def main(kind: str, address: str, rate: str, port: str = "80") -> None:
+async def main(kind: str, address: str, rate: str, port: str = "80", status: str = "401") -> None:
     """Run until standard input ends."""
-    clients = Clients(address, float(rate), int(port))
+    clients = Clients(address, float(rate), int(port), status)
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), clients.ending.set)
     await (clients.new() if kind == "new" else clients.kept())
