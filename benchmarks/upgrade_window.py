@@ -21,7 +21,8 @@ from lab.cluster import ROOT
 from lab.errors import LabError
 from lab.mongodb import MongoCluster
 from lab.rabbitmq import RabbitCluster
-from lab.stackstorm import Traffic, TwoSides
+from lab.stackstorm import TwoSides
+from lab.stackstorm_traffic import Traffic
 
 READS_S, CALM_S = 500, 2.0
 RUN = """
@@ -109,7 +110,8 @@ def _longest_pause(sides: TwoSides, began: float, ended: float) -> float:
 def _clients(sides: TwoSides) -> Iterator[dict[str, Any]]:
     """READS_S requests a second, each on a new connection; afterwards the dictionary has what they tell."""
     script = str(ROOT / "lab" / "edge_load.py")
-    command = [sys.executable, script, "new", "127.0.0.1", str(READS_S), str(sides.ports["lb1"]), "200"]
+    host, port = sides.addresses["vip"]
+    command = [sys.executable, script, "new", host, str(READS_S), str(port), "200"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     told: dict[str, Any] = {}
     began = time.monotonic()

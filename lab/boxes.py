@@ -77,11 +77,11 @@ class Boxes(Place):
         """This thread, and the threads and processes that it starts, are in that box's network meanwhile."""
         with open("/proc/thread-self/ns/net") as home:
             with open(f"/proc/{self.boxes[where].pid}/ns/net") as there:
-                _enter(there.fileno())
+                enter_network(there.fileno())
             try:
                 yield
             finally:
-                _enter(home.fileno())
+                enter_network(home.fileno())
 
     def _box(self, name: str, address: str, places: Sequence[str]) -> None:
         """A machine: a host name, `places` of its own on memory, and a cable to the hub's bridge."""
@@ -125,7 +125,7 @@ def _is_up(box: Server) -> bool:
     return (box.directory / "up").exists()
 
 
-def _enter(descriptor: int) -> None:
+def enter_network(descriptor: int) -> None:
     """os.setns is new in Python 3.12."""
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, NETWORK_NAMESPACE) != 0:
         raise LabError(f"cannot enter the network of a box: {os.strerror(ctypes.get_errno())}")

@@ -1,4 +1,4 @@
-"""Stands in for systemctl on a lab node: `python -m lab.stackstorm_services DIRECTORY start|stop NAME...`.
+"""Stands in for systemctl on a lab node: `python -m lab.stackstorm_services DIRECTORY start|stop|is-active NAME...`.
 
 DIRECTORY holds a directory for each node; $ST2HA_NODE names this one. A service has 15 s to end by itself.
 """
@@ -57,6 +57,10 @@ def stop(directory: Path, name: str) -> None:
 
 def main(arguments: list[str]) -> int:
     directory = Path(arguments[0], os.environ["ST2HA_NODE"])
+    if arguments[1] == "is-active":
+        states = ["inactive" if running(directory, name) is None else "active" for name in arguments[2:]]
+        print("\n".join(states))
+        return 0 if "active" in states else 3
     for name in arguments[2:]:
         {"start": start, "stop": stop}[arguments[1]](directory, name)
     return 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 WAIT_S = 10.0
@@ -37,9 +38,11 @@ def nginx(directory: Path, *words: str) -> list[str]:
     return ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf"), *words]
 
 
-def upstreams(port: int, generation: str) -> str:
+def upstreams(ports: Sequence[int], generation: str) -> str:
     """The one file that a switch writes."""
-    return f'upstream st2 {{ server 127.0.0.1:{port}; }}\nmap $host $generation {{ default "{generation}"; }}\n'
+    servers = dict(zip(("st2", "st2stream"), ports))
+    blocks = "".join(f"upstream {name} {{ server 127.0.0.1:{port}; }}\n" for name, port in servers.items())
+    return f'{blocks}map $host $generation {{ default "{generation}"; }}\n'
 
 
 def current(port: int) -> str:

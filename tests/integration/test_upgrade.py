@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,18 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from lab.edge import UPSTREAMS
 from lab.mongodb import MongoCluster
-from lab.stackstorm import INFLOW, Traffic, TwoSides
+from lab.stackstorm import INFLOW, TwoSides
+from lab.stackstorm_database import fill
+from lab.stackstorm_edge import EdgeSides
+from lab.stackstorm_traffic import Traffic
 from lab.wait import wait_for
 from st2ha.mongodb.copy.facts import LEDGER
 from st2ha.upgrade.drain import ourselves
 from tests.real import run
-from tests.upgrade_real import assert_nothing_lost, backup, config, do, killed_at, restore_vhost
+from tests.upgrade_real import LONG, assert_nothing_lost, config, do, killed_at, meanwhile, restore_vhost
 
-LONG = bool(os.environ.get("ST2HA_TEST_LONG"))
 pytestmark = pytest.mark.timeout(900)  # the machine may be busy
 faults = pytest.mark.skipif(not LONG, reason="ST2HA_TEST_LONG runs it: each is an upgrade of its own, 20 s")
 
@@ -31,10 +33,12 @@ def test_an_upgrade_under_load_loses_nothing_and_is_told_step_by_step(sides: Two
     ].password not in str(plan)
     assert do(sides, "preflight")["facts"]["sides"][1]["vhost"] == "st2_v2_5"
     with Traffic(sides) as traffic:
+        assert killed_at(sides, "prepare", 5)  # of all points: test_upgrade_killed.py
         do(sides, "prepare")
         assert do(sides, "status")["facts"]["state"] == "prepared"
         do(sides, "verify")
         assert sides.serves() == "old1" and not set(INFLOW) & sides.runs("new1")
+        assert killed_at(sides, "cutover", 14)
         result = do(sides, "cutover")
         assert result["facts"]["window_s"] > 0  # the figure is measured in benchmarks/upgrade_window.py
         jobs = len(traffic.jobs)
@@ -64,75 +68,108 @@ def _retire(sides: TwoSides) -> None:
         restore_vhost(sides)
 
 
-def test_a_controller_killed_at_any_step_is_run_again_until_it_is_done(sides: TwoSides) -> None:
-    """SIGKILL before and after the steps of every phase; in CI before each third of them."""
-    with Traffic(sides) as traffic:
-        for action in ("prepare", "verify", "cutover"):
-            point = 0 if LONG else 1
-            while killed_at(sides, action, point):
-                status = do(sides, "status")
-                assert status["facts"].get("holder") is None
-                point += 1 if LONG else 5
-        assert_nothing_lost(sides, traffic, "new")
-
-
-@pytest.mark.parametrize("point", range(0, 17) if LONG else [12])
-def test_a_cutover_killed_anywhere_is_rolled_back(sides: TwoSides, point: int, tmp_path: Path) -> None:
-    with Traffic(sides) as traffic:
-        do(sides, "prepare")
-        do(sides, "verify")
-        killed_at(sides, "cutover", point)
-        result = do(sides, "rollback", export_to=str(tmp_path))
-        assert result["outcome"] == "done"
-        wait_for(lambda: sides.serves() == "old1", 10, "the old side to serve")
-        assert_nothing_lost(sides, traffic, "old")
-    assert not sides.runs("new1") and not backup(sides).exists()
-    assert "127.0.0.1:5672" in (sides.directory / "new1" / "st2.conf").read_text()
-
-
-def test_a_rollback_before_the_cutover_removes_only_what_the_upgrade_made(sides: TwoSides) -> None:
-    do(sides, "prepare")
-    do(sides, "verify")
-    result = do(sides, "rollback", purge=True)
-    assert [step["verb"] for step in result["plan"]["steps"]] == [
-        "stop_work", "restore_conf", "drop_database", "delete_vhost",
-    ]  # fmt: skip
-    root = sides.mongo.client(login="lab_root")
-    assert "st2_v2_5" not in root.list_database_names() and "st2" in root.list_database_names()
-    vhosts = {row["name"] for row in sides.rabbit.api("rabbit1", "GET", "/api/vhosts?columns=name")}
-    assert "st2_v2_5" not in vhosts and "st2" in vhosts
-    assert do(sides, "status")["facts"]["state"] == "new"
-    assert sides.runs("old1") >= set(INFLOW)
-
-
 @faults
+@pytest.mark.parametrize("balancer", ["lb2", "lb1"])
 def test_a_balancer_whose_reload_fails_stops_the_cutover_and_the_way_back_works(
-    sides: TwoSides, tmp_path: Path
+    sides: EdgeSides, tmp_path: Path, balancer: str
 ) -> None:
+    """Test and reload say yes, and nothing is loaded: what was switched before is put back in the same step."""
     with Traffic(sides) as traffic:
         do(sides, "prepare")
         do(sides, "verify")
-        with sides.broken_balancer("lb1"):
+        with sides.broken_balancer(balancer):
             passed, result = run(config(sides), "upgrade_cutover", deployment="lab")
-            assert not passed and "switch lb1" in result["error"] and sides.serves() == "old1"
+            assert not passed and "switch edge" in result["error"] and f"{balancer}" in result["error"], result
+            assert "bind() to 0.0.0.0:8100 failed" in result["error"]
+            assert sides.serves("lb1") == sides.serves("lb2") == "old1"
         do(sides, "rollback", export_to=str(tmp_path))
         assert_nothing_lost(sides, traffic, "old")
 
 
 @faults
+def test_a_cutover_stopped_by_a_balancer_goes_on_when_that_is_mended(sides: EdgeSides) -> None:
+    with Traffic(sides) as traffic:
+        do(sides, "prepare")
+        do(sides, "verify")
+        with sides.broken_balancer("lb1"):
+            assert not run(config(sides), "upgrade_cutover", deployment="lab")[0]
+        do(sides, "cutover")
+        assert_nothing_lost(sides, traffic, "new")
+
+
+@faults
+def test_a_configured_command_that_fails_stops_the_cutover(own_sides: TwoSides, tmp_path: Path) -> None:
+    with Traffic(own_sides) as traffic:
+        do(own_sides, "prepare")
+        do(own_sides, "verify")
+        with own_sides.broken_balancer("lb1"):
+            passed, result = run(config(own_sides), "upgrade_cutover", deployment="lab")
+            assert not passed and "switch lb1" in result["error"] and own_sides.serves() == "old1"
+        do(own_sides, "rollback", export_to=str(tmp_path))
+        assert_nothing_lost(own_sides, traffic, "old")
+
+
+@faults
 def test_a_dead_new_side_after_the_cutover_is_left_for_the_old_one(sides: TwoSides, tmp_path: Path) -> None:
-    do(sides, "prepare")
-    do(sides, "verify")
-    do(sides, "cutover")
-    for service in sides.runs("new1"):
-        sides.kill("new1", service)
-    result = do(sides, "rollback", export_to=str(tmp_path))
+    """It dies at once with all it has; what it had taken and not done is in the export."""
+    with Traffic(sides) as traffic:
+        do(sides, "prepare")
+        do(sides, "verify")
+        do(sides, "cutover")
+        since = len(traffic.jobs)
+        wait_for(lambda: len(traffic.jobs) > since + 5, 60, "jobs on the new side")
+        traffic.hold_events()  # a sensor that is killed tells its last event again: that is no matter of upgrades
+        keys = sides.mongo.client(login="lab_root").st2_v2_5.key_value_pair_d_b
+        position = {"_id": "sensor_position", "value": traffic.events}
+        wait_for(lambda: keys.find_one(position) is not None, 30, "the sensor to keep its position")
+        for service in sides.runs("new1"):
+            sides.kill("new1", service)
+        result = do(sides, "rollback", export_to=str(tmp_path))
+        wait_for(lambda: sides.serves() == "old1", 20, "the old side to serve")
+        failed = len(traffic.failed)
+        traffic.go_on()
+        traffic.hear("old1")
+        assert len(traffic.failed) == failed, traffic.failed[failed:]
+        traffic.stop()
     verbs = [step["verb"] for step in result["steps_done"]]
     assert verbs.index("switch_back") < verbs.index("stop_inflow_new") < verbs.index("start_inflow_old")
-    assert sides.serves() == "old1" and set(INFLOW) <= sides.runs("old1")
-    assert (tmp_path / "st2_v2_5-executions.json").read_text().count("core.noop") >= 1
+    assert set(INFLOW) <= sides.runs("old1") and not sides.runs("new1")
+    exported = (tmp_path / "st2_v2_5-executions.json").read_text()
+    wait_for(lambda: not [each for each in traffic.missing() if each not in exported], 60, "all to be done or exported")
+    assert traffic.twice() == []
     passed, result = run(config(sides), "upgrade_prepare", deployment="lab")
     assert not passed and "the upgrade is rolled back" in result["error"]
+
+
+@faults
+@pytest.mark.parametrize("action, where", [
+    ("prepare", ("upgrades", {"steps.verb": "copy_database"})), ("prepare", ("copies", {"target": "st2_v2_5"})),
+    ("prepare", ("copied_parts", {"target": "st2_v2_5"})), ("verify", ("upgrades", {"steps.verb": "prove_copy"})),
+    ("cutover", ("upgrades", {"steps.verb": "stop_inflow"})), ("cutover", ("upgrades", {"steps.verb": "hand_over"})),
+], ids=str)  # fmt: skip
+def test_a_primary_that_steps_down_is_outlived(sides: TwoSides, action: str, where: tuple[str, dict[str, Any]]) -> None:
+    """Before, in and after the copy, in its proof, in the drain and when the copy is handed over."""
+    fill(sides.mongo.client(login="lab_root"), "st2", 20_000)
+
+    def step_down() -> None:
+        sides.mongo.command(sides.mongo.primary().name, {"replSetStepDown": 10, "force": True})
+
+    with Traffic(sides) as traffic:
+        for each in ("prepare", "verify", "cutover"):
+            with meanwhile(sides, where if each == action else None, step_down):
+                do(sides, each)
+        assert_nothing_lost(sides, traffic, "new")
+
+
+@faults
+def test_a_broker_node_that_dies_in_the_drain_is_outlived(sides: TwoSides) -> None:
+    """That which the old side and the new one are connected to."""
+    with Traffic(sides) as traffic:
+        do(sides, "prepare")
+        do(sides, "verify")
+        with meanwhile(sides, ("upgrades", {"steps.verb": "stop_inflow"}), lambda: sides.rabbit.kill("rabbit1")):
+            do(sides, "cutover")
+        assert_nothing_lost(sides, traffic, "new")
 
 
 def test_a_second_controller_is_refused(still_sides: TwoSides) -> None:
@@ -145,19 +182,46 @@ def test_a_second_controller_is_refused(still_sides: TwoSides) -> None:
     assert "st2_v2_5" not in root.list_database_names()
 
 
+@pytest.fixture
+def waiting(sides: TwoSides) -> dict[str, ObjectId]:
+    """An inquiry in a workflow that is paused because of it, and a workflow that somebody has paused."""
+    root = sides.mongo.client(login="lab_root").st2
+    ids = {
+        name: ObjectId() for name in ("asked", "around", "paused", "asked_live", "around_live", "paused_live", "flow")
+    }
+    rows = {"asked": "pending", "around": "paused", "paused": "paused"}
+    for name, status in rows.items():
+        live, more = ids[f"{name}_live"], {"parent": str(ids["around"])} if name == "asked" else {}
+        root.live_action_d_b.insert_one({"_id": live, "status": status})
+        row = {"_id": ids[name], "status": status, "liveaction": {"id": str(live)}, **more}
+        root.action_execution_d_b.insert_one(row)
+    flow = {"_id": ids["flow"], "status": "paused", "action_execution": str(ids["around"])}
+    root.workflow_execution_d_b.insert_one(flow)
+    return ids
+
+
 @faults
-def test_what_waits_for_people_is_waited_for_or_carried_over(sides: TwoSides) -> None:
-    root = sides.mongo.client(login="lab_root")
-    number = ObjectId()
-    root.st2.live_action_d_b.insert_one({"_id": number, "status": "pending"})
-    found = do(sides, "preflight")
-    assert "ExecutionsWaiting" in {row["code"] for row in found["details"]}
-    do(sides, "prepare")
-    do(sides, "verify")
-    passed, result = run(config(sides, drain_s=1), "upgrade_cutover", deployment="lab")
-    assert not passed and "1 inquiries or paused executions" in result["error"]
-    do(sides, "cutover", leftovers="carry")
-    assert root.st2_v2_5.live_action_d_b.find_one({"_id": number})["status"] == "pending"
+@pytest.mark.parametrize("inquiries, paused", [("carry", "abort"), ("abort", "carry"), ("abort", "abort")])
+def test_what_waits_for_people_is_waited_for_carried_over_or_aborted_by_class(
+    sides: TwoSides, waiting: dict[str, ObjectId], inquiries: str, paused: str
+) -> None:
+    found = {row["code"]: row["message"] for row in do(sides, "preflight")["details"]}
+    assert str(waiting["asked"]) in found["InquiriesWaiting"] and str(waiting["paused"]) in found["ExecutionsPaused"]
+    assert "1 paused executions" in found["ExecutionsPaused"]
+    with Traffic(sides) as traffic:
+        do(sides, "prepare")
+        do(sides, "verify")
+        passed, result = run(config(sides, drain_s=1), "upgrade_cutover", deployment="lab", inquiries=inquiries)
+        assert not passed and f"paused: {waiting['paused']}" in result["error"], result
+        do(sides, "cutover", inquiries=inquiries, paused=paused)
+        assert_nothing_lost(sides, traffic, "new")
+    after = {"carry": {"asked": "pending", "around": "paused", "paused": "paused"}, "abort": {}}
+    new = sides.mongo.client(login="lab_root").st2_v2_5
+    for names, choice in ((("asked", "around"), inquiries), (("paused",), paused)):
+        for name in names:
+            wanted = after[choice].get(name, "canceled")
+            assert new.action_execution_d_b.find_one({"_id": waiting[name]})["status"] == wanted
+            assert new.live_action_d_b.find_one({"_id": waiting[f"{name}_live"]})["status"] == wanted
 
 
 @pytest.mark.parametrize("change, code", [
@@ -178,6 +242,29 @@ def test_a_preflight_finds(still_sides: TwoSides, change: dict[str, Any], code: 
     assert not passed and "is older than" in result["error"] and "force=true" in result["error"]
 
 
+@faults
+def test_a_preflight_on_the_running_old_side_finds_what_would_break_the_way_back(sides: EdgeSides) -> None:
+    """Nothing on the healthy one, and nothing is left by the rehearsal; then a balancer, a node, services."""
+    new, before = sides.directory / "new1", sides.edge.file("lb1", UPSTREAMS).read_bytes()
+    names = sorted(path.name for path in new.iterdir())
+    found = do(sides, "preflight")
+    assert {row["code"] for row in found["details"]} <= {"VersionUnread", "MemoryShort"}, found["findings"]
+    assert sorted(path.name for path in new.iterdir()) == names
+    assert sides.edge.file("lb1", UPSTREAMS).read_bytes() == before
+
+    mistake = sides.edge.file("lb2", "/etc/nginx/conf.d/mistake.conf")
+    mistake.write_text("mistake;\n")
+    (new / "st2.conf").write_text((new / "st2.conf").read_text() + "[messaging]\n")
+    passed, result = run(config(sides), "upgrade_preflight", deployment="lab")
+    assert not passed and "new1" in result["error"] and "the section [messaging] twice" in result["error"]
+    (new / "st2.conf").write_text((new / "st2.conf").read_text().replace("[messaging]\n", "", 1))
+    sides.stop("old1", "st2timersengine")
+    rows = {row["code"]: f"{row['subject']} {row['message']}" for row in do(sides, "preflight")["details"]}
+    assert "nginx of lb2 refuses its files" in rows["WayBackClosed"] and "balancers" in rows["WayBackClosed"]
+    assert "old1 st2timersengine do not run there" in rows["ServiceIdle"]
+    mistake.unlink()
+
+
 def test_taken_names_are_found_and_refused(still_sides: TwoSides) -> None:
     still_sides.mongo.client(login="lab_root").st2_v2_5.user_d_b.insert_one({"name": "somebody"})
     still_sides.rabbit.api("rabbit1", "PUT", "/api/vhosts/st2_v2_5", {})
@@ -186,16 +273,6 @@ def test_taken_names_are_found_and_refused(still_sides: TwoSides) -> None:
     passed, result = run(config(still_sides), "upgrade_prepare", deployment="lab")
     assert not passed and "this upgrade did not make it" in result["error"]
     assert still_sides.mongo.client(login="lab_root").st2_v2_5.user_d_b.count_documents({}) == 1
-
-
-@faults
-def test_a_broker_node_that_dies_in_the_drain_is_outlived(sides: TwoSides) -> None:
-    do(sides, "prepare")
-    do(sides, "verify")
-    with Traffic(sides) as traffic:
-        sides.rabbit.kill("rabbit3")
-        do(sides, "cutover")
-        assert_nothing_lost(sides, traffic, "new")
 
 
 def test_the_execution_that_we_are_is_not_waited_for(mongo: MongoCluster) -> None:

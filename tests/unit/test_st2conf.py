@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from st2ha.errors import BadInput
-from st2ha.st2conf import MASK, diff_of, edit, is_true, mask, read
+from st2ha.st2conf import MASK, diff_of, edit, is_true, mask, read, refuse_doubles
 
 CONF = """\
 # Managed by hand; see the wiki.
@@ -163,3 +164,16 @@ def test_any_text_is_edited_or_refused(text: str) -> None:
         assert "\n" not in str(error)
     else:
         assert read(edited.text)["a"]["b"] == "1" and read(edited.text)["c"]["d"] == "2"
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[a]\nx = 1\n[b]\ny = 1\ny = 2\n", None),
+    ("[a]\nx = 1\n[b]\n[A]\ny = 1\n", "has the section [a] twice"),
+    ("[a]\r\nx = 1\r\nx = 2\r\n", "has [a] x twice"),
+    ("x = 1\n", "line 1 comes before any"),
+])  # fmt: skip
+def test_what_is_there_twice_is_refused_where_it_matters(text: str, words: str | None) -> None:
+    if words is None:
+        return refuse_doubles(text, ["a", "c"])
+    with pytest.raises(BadInput, match=re.escape(words)):
+        refuse_doubles(text, ["a", "c"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from st2ha.config import select
 from st2ha.errors import BadInput
 from st2ha.st2conf import edit, read
-from st2ha.upgrade import conf
+from st2ha.upgrade import conf, rehearsal
+from st2ha.upgrade import render as rendering
 from st2ha.upgrade.names import is_downgrade, named, parse_version
 from tests.real import run
 
@@ -143,6 +146,43 @@ def test_bad_input_is_one_sentence(tmp_path: Path, arguments: dict[str, Any], wo
     passed, result = render(tmp_path, **arguments)
     assert not passed and result["kind"] == "bad_input" and words in result["error"], result
     assert "cret" not in str(result)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ({"old": "[database]\nhost = a\n"}, "has no section [messaging]"),
+    ({"database": "st2"}, "the database of both sides would be 'st2'"),
+    ({"vhost": "st2"}, "the vhost of both sides would be 'st2'"),
+    ({"new": {"version": "latest", "nodes": "new"}}, "no version"),
+    ({"new": {"version": "3.9", "nodes": "old"}}, "old is listed on both sides"),
+    ({"new": {"version": "3.9", "nodes": [{"name": "new", "services": 7}]}}, "services"),
+])  # fmt: skip
+def test_a_preflight_refuses_bad_input_before_it_asks_any_server(
+    tmp_path: Path, arguments: dict[str, Any], words: str
+) -> None:
+    values = config(tmp_path, old=arguments.pop("old", OLD))
+    values["deployments"][0]["upgrade"].update(arguments)
+    passed, result = run(values, "upgrade_preflight", deployment="lab")
+    assert not passed and result["kind"] == "bad_input" and words in result["error"], result
+    assert "cret" not in str(result)
+
+
+def test_a_rehearsal_of_a_node_gives_its_file_back_and_leaves_nothing(tmp_path: Path) -> None:
+    deployment = select(config(tmp_path))
+    upgrade = deployment.require("upgrade")
+    (tmp_path / "new.conf").chmod(0o640)
+    before = {path.name: (path.read_text(), path.stat().st_mode) for path in tmp_path.iterdir()}
+    files = rendering.gather(upgrade, upgrade.new.nodes[0])
+    assert files.edited.changed and rehearsal.of_conf(upgrade, files) == ""
+    assert {path.name: (path.read_text(), path.stat().st_mode) for path in tmp_path.iterdir()} == before
+
+
+def test_a_rehearsal_tells_what_would_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = select(config(tmp_path)).require("upgrade")
+    files = rendering.gather(upgrade, upgrade.new.nodes[0])
+    monkeypatch.setattr(rendering, "RESTORE", 'tr a b <"$1" >"$2"; echo restored')
+    assert "the restored file is not the former one" in rehearsal.of_conf(upgrade, files)
+    nowhere = replace(files, node=replace(files.node, conf=str(tmp_path / "away" / "st2.conf")))
+    assert "cannot be written" in rehearsal.of_conf(upgrade, nowhere)
 
 
 def test_an_old_node_is_refused(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from st2ha.upgrade import assess as rules
 from st2ha.upgrade import decide
 from st2ha.upgrade.act import Acting
 from st2ha.upgrade.conf import Names
-from st2ha.upgrade.drain import Open
+from st2ha.upgrade.drain import Leftovers, Open
 from st2ha.upgrade.ledger import CUT_OVER, CUTTING, NEW, PREPARED, RETIRED, ROLLED_BACK, VERIFIED, Entry
 from st2ha.upgrade.phases import CUTOVER, PHASES, phase_of
-from st2ha.upgrade.preflight import Inside, Preflight
+from st2ha.upgrade.preflight import Cache, Inside, Preflight
 from st2ha.upgrade.scene import Scene
 from st2ha.upgrade.settings import Node, Side, Upgrade
 
@@ -64,6 +64,7 @@ def test_a_cutover_switches_the_standby_first_and_starts_sensors_last() -> None:
         "start_inflow new1",
         "start_inflow new2",
         "canary_vip http://vip",
+        "end_streams old1",
     ]
 
 
@@ -103,7 +104,9 @@ def test_a_rollback_undoes_what_was_begun_and_deletes_nothing_that_users_reached
     assert ("stop_work" in found) == ("start_work" in done)
     assert ("stop_inflow_new" in found) == ("start_inflow" in done)
     assert ("drop_database" in found) == ("delete_vhost" in found) == ("switch" not in done)
-    assert ("export_new" in found) == ("switch" in done)
+    assert ("export_new" in found) == ("return_keys" in found) == ("switch" in done)
+    if "switch" in done:  # before the old side's sensors start
+        assert found.index("switch_back") < found.index("return_keys") < found.index("start_inflow_old")
     if "start_inflow" in done:
         assert found.index("switch_back") < found.index("stop_inflow_new") < found.index("start_inflow_old")
         assert found.index("drain_new") < found.index("stop_work")
@@ -135,24 +138,39 @@ def test_the_window_is_from_the_first_stop_of_this_attempt() -> None:
     assert CUTOVER == ("drain", "catch-up", "cutover")
 
 
-@pytest.mark.parametrize("numbers, carry, words", [
-    ((0, 0, 0, 0, 0), False, None),
-    ((2, 0, 1, 0, 3), False, "2 executions, 1 scheduled item, 3 messages"),
-    ((0, 1, 0, 0, 0), False, "1 inquiries or paused executions"),
-    ((0, 1, 0, 0, 0), True, None),
+@pytest.mark.parametrize("found, leftovers, words, aborted", [
+    (Open(0, (), (), 0, 0, 0), Leftovers(), None, ()),
+    (Open(2, (), (), 1, 0, 3), Leftovers(), "2 executions, 1 scheduled item, 3 messages", ()),
+    (Open(0, ("a",), ("b",), 0, 0, 0), Leftovers(), "inquiries: a, paused: b", ()),
+    (Open(0, ("a",), ("b",), 0, 0, 0), Leftovers("carry"), "paused: b", ()),
+    (Open(0, ("a",), ("b",), 0, 0, 0), Leftovers("carry", "carry"), None, ()),
+    (Open(0, ("a",), ("b",), 0, 0, 0), Leftovers("abort", "carry"), "inquiries: a", ("a",)),
+    (Open(0, ("a",), ("b",), 0, 0, 0), Leftovers("wait", "abort"), "inquiries: a, paused: b", ("b",)),
+    (Open(0, tuple("abcde"), (), 0, 0, 0), Leftovers(), "inquiries: a, b, c and 2 more", ()),
 ])  # fmt: skip
-def test_what_a_drain_waits_for(numbers: tuple[int, ...], carry: bool, words: str | None) -> None:
-    assert Open(*numbers).missing(carry) == words
+def test_what_a_drain_waits_for(found: Open, leftovers: Leftovers, words: str | None, aborted: tuple[str, ...]) -> None:
+    assert found.missing(leftovers) == words and found.to_abort(leftovers) == aborted
 
 
-GOOD = Inside("2.5.1", "3.11", "key", ("/opt/stackstorm/packs",), (), 0.0)
+def states(state: str, *names: str) -> dict[str, str]:
+    return dict.fromkeys(names or (*UPGRADE.inflow, *UPGRADE.work, *UPGRADE.late), state)
+
+
+GOOD = Inside("2.5.1", "3.11", "key", ("/opt/stackstorm/packs",), (), 0.0, 10**10, states("inactive"))
+CONF = {"messaging": {"url": "amqp://h/st2"}, "database": {"db_name": "st2"}}
+SHARED = {**CONF, "sensorcontainer": {"partition_provider": "name:kvstore"}}
+ONE_TIMER = replace(NEW_SIDE, nodes=(NEW_SIDE.nodes[0], replace(NEW_SIDE.nodes[1], services=("st2sensorcontainer",))))
 LOOKED = Preflight(
-    SCENE,
-    {"old1": replace(GOOD, version="2.4.0"), "new1": GOOD, "new2": GOOD},
+    replace(SCENE, upgrade=replace(UPGRADE, new=ONE_TIMER)),
+    {"old1": replace(GOOD, version="2.4.0", states=states("active")), "new1": GOOD, "new2": GOOD},
     Report("lab", "all well"),
     (),
     False,
-    Open(3, 0, 0, 0, 0),
+    Open(3, (), (), 0, 0, 0),
+    ("administrator",),
+    {"old1": CONF, "new1": SHARED, "new2": SHARED},
+    caches=(Cache("mongo1:27017", 10**9),),
+    index_bytes=10**8,
 )
 
 
@@ -162,6 +180,14 @@ def codes(looked: Preflight, force: bool = False) -> set[str]:
 
 def with_new(**other: Any) -> Preflight:
     return replace(LOOKED, nodes={**LOOKED.nodes, "new2": replace(GOOD, **other)})
+
+
+def with_old(**other: Any) -> Preflight:
+    return replace(LOOKED, nodes={**LOOKED.nodes, "old1": replace(LOOKED.nodes["old1"], **other)})
+
+
+def with_conf(node: str, options: dict[str, dict[str, str]]) -> Preflight:
+    return replace(LOOKED, confs={**LOOKED.confs, node: options})
 
 
 def test_a_fit_upgrade_has_no_finding() -> None:
@@ -182,16 +208,34 @@ def test_a_fit_upgrade_has_no_finding() -> None:
     (replace(LOOKED, vhost_exists=True), {"critical VhostTaken"}),
     (replace(LOOKED, vhost_exists=None), {"unknown VhostsUnread"}),
     (replace(LOOKED, open="no broker"), {"unknown WorkUnread"}),
-    (replace(LOOKED, open=Open(0, 2, 0, 0, 0)), {"warning ExecutionsWaiting"}),
-    (replace(LOOKED, scene=replace(SCENE, upgrade=replace(UPGRADE, balancers=()))), {"warning BalancersUnset"}),
-    (replace(LOOKED, scene=replace(SCENE, entry=entry(PREPARED, "create_vhost")), vhost_exists=True), set()),
+    (replace(LOOKED, open=Open(0, ("a",), (), 0, 0, 0)), {"warning InquiriesWaiting"}),
+    (replace(LOOKED, open=Open(0, (), ("b",), 0, 0, 0)), {"warning ExecutionsPaused"}),
+    (replace(LOOKED, scene=replace(SCENE, upgrade=replace(UPGRADE, new=ONE_TIMER, balancers=()))),
+     {"warning BalancersUnset"}),
+    (replace(LOOKED, scene=replace(LOOKED.scene, entry=entry(PREPARED, "create_vhost")), vhost_exists=True), set()),
+    (replace(LOOKED, broker_tags=("monitoring",)), {"critical BrokerRightsMissing"}),
+    (with_conf("old1", {**CONF, "messaging": {"url": "amqp://h/other"}}), {"critical OldSideApart"}),
+    (with_conf("old1", {**CONF, "database": {"host": "mongodb://a/st2", "db_name": "st3"}}),
+     {"critical DatabaseNamedTwice"}),
+    (with_conf("old1", {**CONF, "database": {"host": "mongodb://a/st2", "db_name": "st2"}}), set()),
+    (with_new(states=states("active", "st2api")), {"critical NewSideRuns"}),
+    (with_new(states=None), {"warning ServicesUntold"}),
+    (with_old(states={**states("active"), "st2notifier": "inactive"}), {"warning ServiceIdle"}),
+    (with_old(states={**states("active"), "st2timersengine": "failed"}), {"critical ServiceIdle"}),
+    (with_old(states={**states("active"), "st2garbagecollector": "inactive"}), set()),
+    (replace(LOOKED, scene=SCENE), {"critical StartedTwice"}),
+    (with_conf("new2", {**CONF, "sensorcontainer": {"partition_provider": "name:default"}}), set()),
+    (replace(LOOKED, confs=dict.fromkeys(LOOKED.confs, CONF)), {"critical StartedTwice"}),
+    (with_new(free_bytes=10**8), {"warning MemoryShort"}),
+    (replace(LOOKED, index_bytes=6 * 10**8), {"warning CacheShort"}),
+    (replace(LOOKED, rehearsed={"new1": ("its directory cannot be written",)}), {"critical WayBackClosed"}),
 ])  # fmt: skip
 def test_each_finding_of_a_preflight(looked: Preflight, wanted: set[str]) -> None:
     assert codes(looked) == wanted
 
 
 def test_a_downgrade_is_a_finding() -> None:
-    scene = replace(SCENE, upgrade=replace(UPGRADE, new=replace(NEW_SIDE, version=(2, 3))))
+    scene = replace(SCENE, upgrade=replace(UPGRADE, new=replace(ONE_TIMER, version=(2, 3))))
     nodes = {**LOOKED.nodes, "new1": replace(GOOD, version="2.3"), "new2": replace(GOOD, version="2.3")}
     assert codes(replace(LOOKED, scene=scene, nodes=nodes)) == {"critical DowngradeAsked"}
     assert codes(replace(LOOKED, scene=scene, nodes=nodes), force=True) == {"warning DowngradeAsked"}

@@ -63,3 +63,7 @@ class TooMuchOutput(HostError):
 
 class CommandTimedOut(HostError):
     """It did not end before its deadline, and was killed with all that it had started."""
+
+
+class NoPrimary(HaError):
+    """A replica set has no primary just now; after an election it will have one."""

@@ -16,7 +16,7 @@ import configparser
 import difflib
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
@@ -59,6 +59,14 @@ def read(text: str, where: str = "st2.conf") -> Options:
         section: {option: value_of(value) for option, value in options.items()}
         for section, options in _raw(text, where).items()
     }
+
+
+def refuse_doubles(text: str, sections: Iterable[str], where: str = "st2.conf") -> None:
+    """BadInput for what is there twice in these sections: which one is meant, only its author knows."""
+    options, updater = _raw(text, where), _parsed(text.replace("\r\n", "\n"), where)
+    for section in sections:
+        for option in options.get(_key(section), {}):
+            _refuse_twice(updater, section, option, where)
 
 
 def value_of(text: str) -> str:

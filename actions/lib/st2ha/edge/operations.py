@@ -7,7 +7,11 @@ import time
 from typing import Any, Optional
 
 from st2ha.config import Deployment
+from st2ha.edge import paths
+from st2ha.edge.paths import node_questions, of_group
 from st2ha.edge.settings import Edge
+from st2ha.edge.web import ask
+from st2ha.probe import ask_all
 from st2ha.report import Report
 
 
@@ -38,6 +42,14 @@ def switch(
 ) -> dict[str, Any]:
     """Send clients to `group`, by nginx where it is configured, else by haproxy; the result is that of the action."""
     return _balancing(deployment).switch(deployment, group, force, dry_run, deadline_s)  # type: ignore[no-any-return]
+
+
+def unfit(deployment: Deployment, group: str) -> list[str]:
+    """Services of the group's nodes that do not answer as they must, asked directly; empty if all do."""
+    edge: Edge = deployment.require("edge")
+    questions = node_questions(of_group(edge, group))
+    replies = ask_all(questions, ask, edge.timeout_s)
+    return paths.unfit(edge, group, {(each.about[1], each.about[2]): replies[each] for each in questions})
 
 
 def undo(

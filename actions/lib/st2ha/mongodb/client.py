@@ -9,8 +9,9 @@ import atexit
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, ConfigurationError, OperationFailure, PyMongoError
@@ -23,11 +24,15 @@ from pymongo.monitoring import (
 from pymongo.write_concern import WriteConcern
 
 from st2ha.config import Host, Mongodb
-from st2ha.errors import HaError
+from st2ha.errors import HaError, NoPrimary
 
 Client = MongoClient[Any]
+R = TypeVar("R")
 
 AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+ELECTION_S, ELECTION_PAUSE_S = 40.0, 0.2
+INTERRUPTED = (11600, 11602, 189, 91, 10107, 13435)
+"""Server codes of an operation that an election or a shutdown ended: to be begun again on the new primary."""
 NO_REPLICATION, NOT_INITIATED, NOT_IN_CONFIG = 76, 94, 93
 
 
@@ -98,6 +103,21 @@ def connected(settings: Mongodb, host: Host, timeout_s: float) -> Iterator[Clien
 def majority() -> WriteConcern:
     """Acknowledged by a majority, so that no election can undo it; the server gives up after 5 s."""
     return WriteConcern(w="majority", wtimeout=5000)
+
+
+def through_election(work: Callable[[], R], deadline_s: float = ELECTION_S) -> R:
+    """The result of work that can be repeated, begun again while an election lasts. Raises what it met last."""
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            return work()
+        except (AutoReconnect, NoPrimary):
+            if time.monotonic() > end:
+                raise
+        except OperationFailure as error:
+            if error.code not in INTERRUPTED or time.monotonic() > end:
+                raise
+        time.sleep(ELECTION_PAUSE_S)
 
 
 def words(error: Exception) -> str:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from bson import ObjectId, json_util
+from pymongo.errors import OperationFailure
 
 from st2ha.change import wait_until
-from st2ha.errors import DeadlineExceeded, HaError, StepFailed
+from st2ha.edge import operations as edge
+from st2ha.errors import DeadlineExceeded, HaError, HostError, StepFailed
+from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
 from st2ha.mongodb.copy.gather import gather as gather_copy
+from st2ha.naming import count
 from st2ha.plan import Journal, Refused, Step, Verb, execute
 from st2ha.rabbitmq import operations as rabbitmq
-from st2ha.upgrade import canary, conf, render
+from st2ha.upgrade import canary, conf, drain, keys, render
 from st2ha.upgrade.parts import Parts, note
 from st2ha.upgrade.phases import PHASES, phase_of
 
@@ -50,7 +54,8 @@ class Acting(Parts):
 
     def copy_database(self, step: Step) -> str:
         settings = self.deployment.require_mongodb()
-        world = gather_copy(settings, self.clients.quick, self.scene.old_database, step.target)
+        pair = self.scene.old_database, step.target
+        world = driver.through_election(lambda: gather_copy(settings, self.clients.quick, *pair))
         decision = copy_decide.copy(world, "snapshot")
         if isinstance(decision, Refused):
             raise StepFailed(decision.sentence())
@@ -83,9 +88,18 @@ class Acting(Parts):
         old = self.upgrade.old.api_url
         if old is not None and canary.knows(self.api(old), number):
             raise StepFailed(f"the old side knows the canary {number} of the new one: they are not apart")
-        if self.clients.quick[self.scene.old_database]["action_execution_d_b"].find_one({"_id": _object_id(number)}):
+        if self.executed(self.scene.old_database, number):
             raise StepFailed(f"the canary {number} is in {self.scene.old_database}: the new side writes to the old one")
         return f"succeeded in {took_s:.2f} s, and the old side does not know it"
+
+    def prove_paths(self, step: Step) -> str:
+        """A service that the switch would find dead in the window is found here."""
+
+        def missing() -> Optional[str]:
+            return "; ".join(edge.unfit(self.deployment, step.target)) or None
+
+        waited_s = wait_until(missing, CANARY_S, f"all services of {step.target} to answer", pause_s=0.2)
+        return f"all answered after {waited_s:.2f} s"
 
     # -- drain, catch-up, cutover
 
@@ -104,7 +118,7 @@ class Acting(Parts):
 
     def switch(self, step: Step) -> str:
         if self.ledger.read().switched_at is None:
-            self.ledger.set(switched_at=_utc())
+            self.ledger.set(switched_at=_utc(), switched_mark=self.mark())
         return self.switch_to(step)
 
     def finish_old(self, step: Step) -> str:
@@ -112,11 +126,13 @@ class Acting(Parts):
         waited_s = self.drained(self.upgrade.drain_s)
         time.sleep(GRACE_S)  # a balancer's old worker may still hand a request on
         waited_s += self.drained(self.upgrade.drain_s)
+        if not self.handed_over():
+            self.ledger.set(followed_mark=self.mark())
         return f"{self.brought_over('late documents came over')}; drained after {waited_s:.2f} s"
 
     def hand_over(self, step: Step) -> str:
         if not self.handed_over():
-            self.copying.hand_over()
+            driver.through_election(self.copying.hand_over)
         if self.ledger.read().handed_over_at is None:
             self.ledger.set(handed_over_at=_utc())
         return "the copy is the new side's"
@@ -131,10 +147,13 @@ class Acting(Parts):
 
     def canary_vip(self, step: Step) -> str:
         number, took_s = canary.run(self.api(step.target), CANARY_S)
-        found = {"_id": _object_id(number)}
-        if self.clients.quick[self.names.database]["action_execution_d_b"].find_one(found) is None:
+        if not self.executed(self.names.database, number):
             raise StepFailed(f"the canary {number} through the balancers did not run on the new side")
         return f"succeeded on the new side in {took_s:.2f} s"
+
+    def end_streams(self, step: Step) -> str:
+        """A balancer's old workers keep connections that do not end by themselves; StackStorm's are st2stream's."""
+        return f"{self.service('stop', step)}; {self.service('start', step)}"
 
     # -- back
 
@@ -159,26 +178,43 @@ class Acting(Parts):
             return f"{late}: they are in the export"
         return f"nothing is open after {waited_s:.2f} s"
 
+    def return_keys(self, step: Step) -> str:
+        """Datastore keys that changed on the new side; what cannot be told or written stays with the export."""
+        entry = self.ledger.read()
+        if entry.switched_mark is None:
+            return "the new side was not reached"
+        since = entry.switched_mark, entry.followed_mark or entry.switched_mark
+        pair = self.names.database, self.scene.old_database
+        try:
+            done = keys.bring_back(self.clients.quick, *pair, since, self.mark())
+        except OperationFailure as error:
+            return f"no key was brought back ({driver.words(error)}): compare those in the export"
+        left = f", as they were, changed on both sides: {', '.join(done.left)[:120]}" if done.left else ""
+        return f"{count(done.number, 'datastore key')} brought back{left}"
+
     def export_new(self, step: Step) -> str:
-        """Executions that began on the new side since the switch, as one JSON document a line."""
+        """What was made on the new side since the switch: a JSON document a line, readable by its owner alone."""
         began = self.ledger.read().switched_at
-        path = f"{self.export_to}/{self.names.database}-executions.json"
         wanted = {"_id": {"$gte": ObjectId.from_datetime(began)}} if began else {}
-        collection, number = self.clients.patient[self.names.database]["action_execution_d_b"], 0
-        with open(path, "w", encoding="utf-8") as file:
-            for document in collection.find(wanted):
-                file.write(json_util.dumps(document) + "\n")
-                number += 1
-        return f"{number} executions of the new side, in {path}; {self.names.database} is kept"
+        database, told = self.clients.patient[self.names.database], list[str]()
+        for kind, names in exported(database.list_collection_names(filter={"type": "collection"})).items():
+            path, number = f"{self.export_to}/{self.names.database}-{kind}.json", 0
+            with open(path, "w", encoding="utf-8", opener=_private) as file:
+                for name in names:
+                    for document in database[name].find(wanted):
+                        row = document if name == drain.EXECUTION else {"collection": name, "document": document}
+                        file.write(json_util.dumps(row) + "\n")
+                        number += 1
+            told.append(f"{number} {kind} in {path}")
+        return f"of the new side: {', '.join(told)}; {self.names.database} is kept"
 
     def restore_conf(self, step: Step) -> str:
-        node = self.upgrade.node(step.target)
-        door, backup = self.upgrade.door(node), render.backup_of(node)
-        with contextlib.suppress(HaError):
-            door.run(["test", "-e", backup], self.upgrade.timeout_s)
-            door.run(["mv", "-f", "--", backup, node.conf], self.upgrade.timeout_s)
-            return "restored"
-        return "was not changed"
+        try:
+            return render.restore_conf(self.upgrade, self.upgrade.node(step.target))
+        except HostError as error:
+            if not self.force:
+                raise
+            return f"{error}: gone on by force, {render.backup_of(self.upgrade.node(step.target))} is the former file"
 
     def drop_database(self, step: Step) -> str:
         if DATABASE not in self.ledger.read().created:
@@ -224,8 +260,15 @@ class Acting(Parts):
         return "dropped"
 
 
-def _object_id(number: str) -> Any:
-    return ObjectId(number) if ObjectId.is_valid(number) else number
+def exported(names: list[str]) -> dict[str, list[str]]:
+    """Collections whose documents are executions, and the others that people or sensors make something in."""
+    left_out = {*drain.EXECUTIONS, drain.SCHEDULING, drain.TRIGGERS, "token_d_b", "action_execution_output_d_b"}
+    others = sorted(name for name in names if name not in left_out and not name.startswith("system."))
+    return {"executions": [drain.EXECUTION], "others": others}
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _utc() -> datetime.datetime:

@@ -14,6 +14,8 @@ from st2ha.platform.settings import Stackstorm
 
 ACTION = "core.noop"
 POLL_S = 0.05
+ENDED = (404, 409)
+"""What StackStorm answers where there is nothing to cancel any more."""
 
 
 def settings_for(stackstorm: Optional[Stackstorm], url: str) -> Stackstorm:
@@ -39,6 +41,14 @@ def run(settings: Stackstorm, deadline_s: float) -> tuple[str, float]:
 
     wait_until(missing, deadline_s, f"the canary {number} at {settings.api_url}", pause_s=POLL_S)
     return number, time.monotonic() - began
+
+
+def cancel(settings: Stackstorm, number: str) -> None:
+    """Ask for the end of an execution. StepFailed if it is refused; one that has ended meanwhile is fine."""
+    status, body = _ask(settings, "DELETE", f"/v1/executions/{number}")
+    if status >= 300 and status not in ENDED:
+        words = str(body.get("faultstring", ""))[:100]
+        raise StepFailed(f"{settings.api_url} does not cancel the execution {number}: HTTP {status} {words}")
 
 
 def knows(settings: Stackstorm, number: str) -> bool:

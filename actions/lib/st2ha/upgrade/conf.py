@@ -26,6 +26,7 @@ SAME = {
     "keyvalue": ("encryption_key_path", "enable_encryption"),
 }  # fmt: skip
 """Options in which both sides are the same, because what they name is shared or must be equal."""
+SECTIONS = (*SAME, "coordination")
 DEFAULT_DATABASE = "st2"
 
 
@@ -95,6 +96,14 @@ def database_of(options: Options) -> str:
     host = section.get("host", "")
     inside = _split(host)[1] if "://" in host else ""
     return inside or section.get("db_name") or DEFAULT_DATABASE
+
+
+def databases_named(options: Options) -> tuple[str, ...]:
+    """The databases that the URI and db_name name, where they are not the same; the first one counts."""
+    section = options.get("database", {})
+    host = section.get("host", "")
+    inside, name = _split(host)[1] if "://" in host else "", section.get("db_name", "")
+    return (inside, name) if inside and name and inside != name else ()
 
 
 def without_database(host: str) -> str:

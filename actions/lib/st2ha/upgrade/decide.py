@@ -16,6 +16,7 @@ BECAUSE = {
     "migrate": "the configured migration of the copy",
     "prove_copy": "equal before the new side writes to it",
     "canary_new": "an execution of core.noop past the balancers",
+    "prove_paths": "each service of each new node answers as balancers will ask it",
     "wait_drained": "executions end, no event comes in",
     "catch_up_first": "so that little is left for the window",
     "catch_up": "what the old side wrote since the copy",
@@ -26,8 +27,9 @@ BECAUSE = {
     "drop_old_database": "nothing uses it",
     "delete_vhost": "it was made by this upgrade",
     "drop_database": "it was made by this upgrade, and the new side never took over",
+    "return_keys": "sensors go on from where the new side's were",
     "drain_new": "what users began there ends there",
-    "export_new": "what was executed on the new side stays on record",
+    "export_new": "what was made on the new side stays on record",
 }
 
 
@@ -63,6 +65,7 @@ def rollback(scene: Scene, purge: bool) -> Decision:
     begun = (
         ("switch_back", switched),
         ("stop_inflow_new", entry.did("start_inflow")),
+        ("return_keys", switched),
         ("start_inflow_old", entry.did("stop_inflow")),
         ("drain_new", switched),
         ("export_new", switched),
@@ -134,13 +137,16 @@ def _steps(scene: Scene, verb: str) -> list[Step]:
     services = _services(scene).get(verb)
     if services is not None:
         nodes, words, names = services
-        return [Step(verb, node.name, words, {"services": names}) for node in nodes if names]
+        own = [(node.name, node.of(names)) for node in nodes]
+        return [Step(verb, name, words, {"services": each}) for name, each in own if each]
     if verb == "restore_conf":
         return [Step(verb, node.name, "as it was before") for node in upgrade.new.nodes]
     if verb == "canary_vip" and upgrade.vip_api_url is None:
         return []
     if verb == "canary_new" and upgrade.new.api_url is None:
         return []
+    if verb == "prove_paths":
+        return [Step(verb, upgrade.new.group, BECAUSE[verb])] if upgrade.new.group else []
     return [Step(verb, _target(scene, verb), BECAUSE[verb])]
 
 
@@ -151,7 +157,8 @@ def _services(scene: Scene) -> dict[str, tuple[Any, str, tuple[str, ...]]]:
         "start_work": (new, "without sensors, timers and what would tidy a copy up", upgrade.work),
         "stop_work": (new, "it is not needed any more", everything),
         "stop_inflow": (old, "no event comes in", upgrade.inflow),
-        "start_inflow_old": (old, "events come in here again", upgrade.inflow),
+        "start_inflow_old": (old, "events come in here again", (*upgrade.inflow, *upgrade.streams)),
+        "end_streams": (old, "who listens comes in again, to the new side", upgrade.streams),
         "start_inflow": (new, "events come in here from now on", (*upgrade.inflow, *upgrade.late)),
         "stop_inflow_new": (new, "no event comes in", (*upgrade.inflow, *upgrade.late)),
         "stop_old": (old, "the old side goes", everything),

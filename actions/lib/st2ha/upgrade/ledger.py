@@ -32,7 +32,11 @@ FINAL_STATES = (ROLLED_BACK, RETIRED)
 
 @dataclass(frozen=True)
 class Entry:
-    """The ledger's word about an upgrade. `created`: what did not exist before it, and so may be deleted again."""
+    """The ledger's word about an upgrade. `created`: what did not exist before it, and so may be deleted again.
+
+    `switched_mark`: cluster time before the balancers were switched; `followed_mark`: that after which the old side's
+    changes may not have come over.
+    """
 
     state: str = NEW
     created: tuple[str, ...] = ()
@@ -40,6 +44,8 @@ class Entry:
     switched_at: Optional[datetime.datetime] = None
     handed_over_at: Optional[datetime.datetime] = None
     window_s: Optional[float] = None
+    switched_mark: Any = None
+    followed_mark: Any = None
 
     @property
     def begun(self) -> bool:
@@ -95,7 +101,7 @@ class Ledger:
         self._thread: Optional[threading.Thread] = None
 
     def read(self) -> Entry:
-        found = self._upgrades.find_one({"_id": self.name}) or {}
+        found = driver.through_election(lambda: self._upgrades.find_one({"_id": self.name})) or {}
         return Entry(
             state=str(found.get("state", NEW)),
             created=tuple(found.get("created", ())),
@@ -103,11 +109,13 @@ class Ledger:
             switched_at=_aware(found.get("switched_at")),
             handed_over_at=_aware(found.get("handed_over_at")),
             window_s=found.get("window_s"),
+            switched_mark=found.get("switched_mark"),
+            followed_mark=found.get("followed_mark"),
         )
 
     def holder(self) -> Optional[str]:
         """Who works on it now, in words; None if nobody does."""
-        found = self._leases.find_one({"_id": self.name})
+        found = driver.through_election(lambda: self._leases.find_one({"_id": self.name}))
         if found is None or _holder(found).dead or found["until"] < _now().replace(tzinfo=None):
             return None
         return f"process {found['pid']} on {found['host']}"
@@ -116,7 +124,7 @@ class Ledger:
 
     def lease(self) -> None:
         """HaError if another controller holds it."""
-        found = self._leases.find_one({"_id": self.name})
+        found = driver.through_election(lambda: self._leases.find_one({"_id": self.name}))
         expected: dict[str, Any] = {"_id": self.name, "until": {"$lt": _now()}}
         if found is not None and _holder(found).dead:
             expected = {"_id": self.name, "pid": found["pid"], "host": found["host"], "born": found["born"]}
@@ -162,20 +170,23 @@ class Ledger:
 
     def _written(self, phase: str, verb: Verb, step: Step) -> str:
         row = {"phase": phase, "verb": step.verb, "target": step.target, "because": step.because, "at": _now()}
-        self._upgrades.update_one({"_id": self.name}, {"$push": {"steps": row}}, upsert=True)
+        self._update({"$push": {"steps": row}})
         note = verb(step)
-        last = self._upgrades.find_one({"_id": self.name}, {"steps": 1}) or {}
+        last = driver.through_election(lambda: self._upgrades.find_one({"_id": self.name}, {"steps": 1})) or {}
         number = len(last.get("steps", ())) - 1
-        outcome = {f"steps.{number}.done_at": _now(), f"steps.{number}.note": note}
-        self._upgrades.update_one({"_id": self.name}, {"$set": outcome})
+        self._update({"$set": {f"steps.{number}.done_at": _now(), f"steps.{number}.note": note}})
         return note
 
     def created(self, what: str) -> None:
         """Written before it is made: what is not in here is never deleted."""
-        self._upgrades.update_one({"_id": self.name}, {"$addToSet": {"created": what}}, upsert=True)
+        self._update({"$addToSet": {"created": what}})
 
     def set(self, **values: Any) -> None:
-        self._upgrades.update_one({"_id": self.name}, {"$set": values}, upsert=True)
+        self._update({"$set": values})
+
+    def _update(self, change: dict[str, Any]) -> None:
+        """Once more after an election, even if the first write did come through: a step told twice does no harm."""
+        driver.through_election(lambda: self._upgrades.update_one({"_id": self.name}, change, upsert=True))
 
     def begin_anew(self, created: tuple[str, ...]) -> None:
         """After a rollback: the next attempt has a page of its own, which knows what is still there of ours."""

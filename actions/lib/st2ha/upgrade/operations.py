@@ -22,12 +22,11 @@ from st2ha.st2conf import Options
 from st2ha.upgrade import conf, decide, preflight
 from st2ha.upgrade.act import Acting
 from st2ha.upgrade.assess import assess
+from st2ha.upgrade.drain import ABORT, CHOICES, Leftovers
 from st2ha.upgrade.ledger import CUT_OVER, CUTTING, PREPARED, RETIRED, ROLLED_BACK, VERIFIED, Ledger
 from st2ha.upgrade.phases import BY_NAME, CUTOVER, PHASES
 from st2ha.upgrade.scene import Scene, gather, sides
 from st2ha.upgrade.settings import Upgrade
-
-LEFTOVERS = ("wait", "carry")
 
 
 @dataclass(frozen=True)
@@ -161,21 +160,26 @@ def verify(deployment: Deployment, force: bool = False, dry_run: bool = False, d
 
 def cutover(
     deployment: Deployment,
-    leftovers: str = "wait",
+    inquiries: str = "wait",
+    paused: str = "wait",
     force: bool = False,
     dry_run: bool = False,
     deadline_s: float = 600.0,
 ) -> Any:
     """Drain, catch-up and cutover as one."""
-    if leftovers not in LEFTOVERS:
-        raise BadInput(f"parameter `leftovers` is {leftovers!r}: use one of {', '.join(LEFTOVERS)}")
+    for name, value in (("inquiries", inquiries), ("paused", paused)):
+        if value not in CHOICES:
+            raise BadInput(f"parameter `{name}` is {value!r}: use one of {', '.join(CHOICES)}")
+    upgrade: Upgrade = deployment.require("upgrade")
+    if ABORT in (inquiries, paused) and upgrade.old.api_url is None:
+        raise BadInput("upgrade.old.api_url is missing: executions are canceled there")
     return _phase(
         deployment,
         "cutover",
         lambda scene: decide.cutover(scene, force),
         dry_run,
         deadline_s,
-        carry=leftovers == "carry",
+        leftovers=Leftovers(inquiries, paused),
     )
 
 

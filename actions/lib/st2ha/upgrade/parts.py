@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from bson import ObjectId
+from bson.timestamp import Timestamp
 from pymongo.errors import PyMongoError
 
 from st2ha.change import wait_until
 from st2ha.config import Deployment
-from st2ha.edge.nginx import operations as nginx
+from st2ha.edge import operations as edge
 from st2ha.errors import HaError, HostError, StepFailed
 from st2ha.hosts import Door
 from st2ha.mongodb import client as driver
@@ -32,15 +34,15 @@ POLL_S = 0.02
 
 
 class Parts:
-    """The verbs for one upgrade; `carry` leaves inquiries and paused executions as they are."""
+    """The verbs for one upgrade; `leftovers`: what becomes of inquiries and paused executions."""
 
     def __init__(
         self, deployment: Deployment, clients: Clients, ledger: Ledger, scene: Scene, deadline_s: float,
-        carry: bool = False, export_to: str = "/var/tmp", force: bool = False,
+        leftovers: drain.Leftovers = drain.WAIT_FOR_ALL, export_to: str = "/var/tmp", force: bool = False,
     ) -> None:  # fmt: skip
         self.deployment, self.clients, self.ledger, self.scene = deployment, clients, ledger, scene
         self.upgrade, self.names = scene.upgrade, scene.names
-        self.carry, self.export_to, self.force = carry, export_to, force
+        self.leftovers, self.export_to, self.force = leftovers, export_to, force
         self.end = time.monotonic() + deadline_s
         pair = scene.old_database, scene.names.database
         self.copying = Copying(clients, *pair, rate_bytes_s=0, deadline_s=deadline_s, without=WITHOUT)
@@ -55,14 +57,23 @@ class Parts:
             return f"{error}: gone on by force, make sure that this node is off"
 
     def drained(self, limit_s: float) -> float:
+        self.abort_leftovers()
         return self.empty(self.scene.old_database, self.scene.old_urls, limit_s)
+
+    def abort_leftovers(self) -> None:
+        """Cancel what waits for people and is not to be waited for; the drain waits for its end."""
+        if drain.ABORT not in (self.leftovers.inquiries, self.leftovers.paused):
+            return
+        found = drain.look(self.clients.quick, self.scene.old_database, self.scene.old_urls, self.upgrade.timeout_s)
+        for number in found.to_abort(self.leftovers):
+            canary.cancel(self.api(str(self.upgrade.old.api_url)), number)
 
     def empty(self, database: str, urls: list[str], limit_s: float) -> float:
         client = self.clients.quick
 
         def missing() -> Optional[str]:
             try:
-                return drain.look(client, database, urls, self.upgrade.timeout_s).missing(self.carry)
+                return drain.look(client, database, urls, self.upgrade.timeout_s).missing(self.leftovers)
             except (HaError, PyMongoError) as error:  # an election or a lost broker is waited for, too
                 return str(error) if isinstance(error, HaError) else driver.words(error)
 
@@ -87,13 +98,24 @@ class Parts:
         return any(row["verb"] == "start_work" for row in self.ledger.read().steps)
 
     def handed_over(self) -> bool:
-        record = read_record(self.clients.quick, self.scene.old_database, self.names.database)
+        pair = self.scene.old_database, self.names.database
+        record = driver.through_election(lambda: read_record(self.clients.quick, *pair))
         return record is not None and record.state == copy_decide.HANDED_OVER
+
+    def mark(self) -> Timestamp:
+        """A cluster time before which lies all that was acknowledged until now."""
+        return driver.through_election(self.copying.mark)
+
+    def executed(self, database: str, number: str) -> bool:
+        """Whether this execution is on record there."""
+        wanted = {"_id": ObjectId(number) if ObjectId.is_valid(number) else number}
+        executions = self.clients.quick[database][drain.EXECUTION]
+        return driver.through_election(lambda: executions.find_one(wanted)) is not None
 
     def switch_to(self, step: Step) -> str:
         if step.target == EDGE:
             group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
-            return note(nginx.switch(self.deployment, str(group), deadline_s=min(60.0, self.left_s())))
+            return note(edge.switch(self.deployment, str(group), self.force, deadline_s=min(60.0, self.left_s())))
         places = {"balancer": step.target, "side": step.expect["side"]}
         words = [word.format(**places) for word in self.upgrade.switch]
         told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]

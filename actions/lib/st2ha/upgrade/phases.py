@@ -29,7 +29,7 @@ PHASES = (
     ),
     Phase(
         "verify", "the new side runs on its copy without sensors and timers, and executes a canary",
-        (PREPARED, VERIFIED), ("prove_copy", "start_work", "canary_new"),
+        (PREPARED, VERIFIED), ("prove_copy", "start_work", "canary_new", "prove_paths"),
         "the canary succeeded on the new side, and the old side does not know it", ("stop_work",), VERIFIED,
     ),
     Phase(
@@ -43,9 +43,9 @@ PHASES = (
     ),
     Phase(
         "cutover", "the balancers, standby first; what the old side still had; then the new side's sensors and timers",
-        (CUTTING, CUT_OVER), ("switch", "finish_old", "hand_over", "start_inflow", "canary_vip"),
+        (CUTTING, CUT_OVER), ("switch", "finish_old", "hand_over", "start_inflow", "canary_vip", "end_streams"),
         "a canary through the balancers ran on the new side",
-        ("switch_back", "stop_inflow_new", "drain_new", "export_new"), CUT_OVER,
+        ("switch_back", "stop_inflow_new", "return_keys", "drain_new", "export_new"), CUT_OVER,
     ),
     Phase(
         "settle", "after the soak time the old side goes",

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
+from pymongo.errors import PyMongoError
+
 from st2ha.check import check
-from st2ha.config import Deployment
+from st2ha.config import Deployment, Host, Mongodb
 from st2ha.errors import HaError
+from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
 from st2ha.mongodb.copy.gather import gather as gather_copy
 from st2ha.mongodb.copy.work import Clients
 from st2ha.rabbitmq import operations as rabbitmq
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq
 from st2ha.report import Report
-from st2ha.upgrade import drain
+from st2ha.st2conf import Options, read, refuse_doubles
+from st2ha.upgrade import conf, drain, rehearsal, render
 from st2ha.upgrade.scene import Scene
-from st2ha.upgrade.settings import Node
+from st2ha.upgrade.settings import Node, Upgrade
 
 CONTENT = ("/opt/stackstorm/packs", "/opt/stackstorm/configs", "/opt/stackstorm/virtualenvs")
 KEY = "/etc/st2/keys/datastore_key.json"
 PROBE = """
-import glob, hashlib, json, os, re, socket, sys, time
+import glob, hashlib, json, os, re, socket, subprocess, sys, time
 asked = json.loads(sys.argv[1])
 found = {"at": time.time(), "python": None, "version": None, "key": None, "content": [], "unreached": []}
 for path in glob.glob("/opt/stackstorm/st2/lib/python3*/site-packages/st2common/__init__.py"):
@@ -45,6 +49,12 @@ for host, port in asked["servers"]:
         socket.create_connection((host, port), 3).close()
     except OSError as error:
         found["unreached"].append("%s:%d" % (host, port))
+memory = re.search(r"MemAvailable: *([0-9]+)", open("/proc/meminfo").read())
+found["free_bytes"] = int(memory.group(1)) * 1024 if memory else None
+told = subprocess.run(asked["ask"] + asked["services"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE, timeout=10)
+states = told.stdout.decode("utf-8", "replace").split()
+found["states"] = states if len(states) == len(asked["services"]) else None
 print(json.dumps(found))
 """
 """Runs inside a node, with its own Python: needs nothing but the standard library, and knows no secret."""
@@ -54,7 +64,8 @@ print(json.dumps(found))
 class Inside:
     """A node from inside.
 
-    `clock_s`: how far its clock is outside the time of our question; `key`: a hash of the datastore's crypto key.
+    `clock_s`: how far its clock is outside the time of our question; `key`: a hash of the datastore's crypto key;
+    `states`: what `<service_command> is-active` says of each service, None if it does not tell.
     """
 
     version: Optional[str]
@@ -63,17 +74,33 @@ class Inside:
     content: tuple[str, ...]
     unreached: tuple[str, ...]
     clock_s: float
+    free_bytes: Optional[int] = None
+    states: Optional[Mapping[str, str]] = None
 
     @classmethod
-    def from_reply(cls, reply: Mapping[str, Any], clock_s: float) -> Inside:
+    def from_reply(cls, reply: Mapping[str, Any], clock_s: float, services: Sequence[str]) -> Inside:
+        states = dict(zip(services, reply["states"])) if reply["states"] is not None else None
         return cls(
-            reply["version"], reply["python"], reply["key"], tuple(reply["content"]), tuple(reply["unreached"]), clock_s
-        )
+            reply["version"], reply["python"], reply["key"], tuple(reply["content"]), tuple(reply["unreached"]),
+            clock_s, reply["free_bytes"], states,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A database server's memory for data and indexes, in bytes."""
+
+    host: str
+    cache_bytes: int
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """All that the rules look at. A node that could not be asked is its reason, as text."""
+    """All that the rules look at. A node that could not be asked is its reason, as text.
+
+    `confs`: each node's settings. `rehearsed`: what of the way back failed on copies, by the node or `balancers`.
+    `caches` are the database servers'; `index_bytes`: the old database's indexes, which the copy doubles.
+    """
 
     scene: Scene
     nodes: Mapping[str, Union[Inside, str]]
@@ -81,39 +108,75 @@ class Preflight:
     against_copy: tuple[str, ...]
     vhost_exists: Optional[bool]
     open: Union[drain.Open, str]
+    broker_tags: Optional[tuple[str, ...]] = None
+    confs: Mapping[str, Options] = field(default_factory=dict, repr=False)
+    rehearsed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    caches: tuple[Cache, ...] = ()
+    index_bytes: int = 0
 
 
 def gather(deployment: Deployment, clients: Clients, scene: Scene) -> Preflight:
     """Everything at once, each within its own limits."""
-    with ThreadPoolExecutor(16) as pool:
+    upgrade, mongodb = scene.upgrade, deployment.require_mongodb()
+    with ThreadPoolExecutor(32) as pool:
         health = pool.submit(check, deployment, None)
-        nodes = {node.name: pool.submit(_inside, scene, node) for node in scene.upgrade.nodes}
-        copy = pool.submit(
-            gather_copy, deployment.require_mongodb(), clients.quick, scene.old_database, scene.names.database
-        )
-        content = pool.submit(gather_rabbitmq, rabbitmq.settings_of(deployment))
+        nodes = {node.name: pool.submit(_inside, scene, node) for node in upgrade.nodes}
+        copy = pool.submit(gather_copy, mongodb, clients.quick, scene.old_database, scene.names.database)
+        broker = pool.submit(gather_rabbitmq, rabbitmq.settings_of(deployment))
         still_open = pool.submit(_open, clients, scene)
-        vhosts = content.result().content
+        confs = {node.name: pool.submit(_options, upgrade, node) for node in upgrade.nodes}
+        back = {each.node.name: pool.submit(rehearsal.of_conf, upgrade, each) for each in scene.files}
+        balancers = pool.submit(rehearsal.of_balancers, deployment, upgrade)
+        caches = [pool.submit(_cache, mongodb, host) for host in mongodb.hosts]
+        rehearsed: dict[str, tuple[str, ...]] = {
+            name: (future.result(),) for name, future in back.items() if future.result()
+        }
+        if balancers.result():
+            rehearsed["balancers"] = balancers.result()
+        content = broker.result().content
         return Preflight(
             scene,
             {name: future.result() for name, future in nodes.items()},
             health.result(),
             tuple(copy_decide.reasons_against(copy.result())),
-            None if vhosts is None else vhosts.vhost(scene.names.vhost) is not None,
+            None if content is None else content.vhost(scene.names.vhost) is not None,
             still_open.result(),
+            next((node.tags for node in broker.result().nodes), None),
+            {name: future.result() for name, future in confs.items()},
+            rehearsed,
+            tuple(each for each in (future.result() for future in caches) if each is not None),
+            int(clients.quick[scene.old_database].command("dbStats")["indexSize"]),
         )
+
+
+def _options(upgrade: Upgrade, node: Node) -> Options:
+    """BadInput where it says something twice."""
+    text, where = render.text_of(upgrade, node), f"{node.name}:{node.conf}"
+    refuse_doubles(text, conf.SECTIONS, where)
+    return read(text, where)
+
+
+def _cache(settings: Mongodb, host: Host) -> Optional[Cache]:
+    """None for a member that does not tell: that is the layer's own finding."""
+    try:
+        with driver.connected(settings, host, settings.timeout_s) as client:
+            told = client.admin.command("serverStatus")["wiredTiger"]["cache"]
+            return Cache(str(host), int(told["maximum bytes configured"]))
+    except (PyMongoError, HaError, KeyError):
+        return None
 
 
 def _inside(scene: Scene, node: Node) -> Union[Inside, str]:
-    asked = {"key": key_path(scene), "content": CONTENT, "servers": servers(scene)}
+    upgrade = scene.upgrade
+    services = node.of((*upgrade.inflow, *upgrade.work, *upgrade.late))
+    asked = {"key": key_path(scene), "content": CONTENT, "servers": servers(scene), "services": services}
+    asked["ask"] = [*upgrade.service_command, "is-active"]
     began = time.time()
     try:
-        text = scene.upgrade.door(node).run(
-            ["python3", "-", json.dumps(asked)], scene.upgrade.timeout_s + 10, stdin=PROBE.encode()
-        )
+        text = upgrade.door(node).run(["python3", "-", json.dumps(asked)], upgrade.timeout_s + 20, stdin=PROBE.encode())
         reply = json.loads(text)
         at = float(reply["at"])
-        return Inside.from_reply(reply, at - min(max(at, began), time.time()))
+        return Inside.from_reply(reply, at - min(max(at, began), time.time()), services)
     except HaError as error:
         return str(error)
     except (ValueError, KeyError, TypeError):

@@ -21,6 +21,11 @@ from st2ha.upgrade import conf
 from st2ha.upgrade.names import named
 from st2ha.upgrade.settings import Node, Upgrade
 
+RESTORE = """
+set -eu
+if [ -e "$1" ]; then mv -f -- "$1" "$2"; echo restored; else echo was not changed; fi
+"""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -98,6 +103,12 @@ def write_conf(upgrade: Upgrade, files: Files) -> str:
     if text_of(upgrade, node) != files.edited.text:
         raise StepFailed(f"{node.name}:{node.conf} does not read back as it was written")
     return f"sha256 {hashlib.sha256(files.edited.text.encode()).hexdigest()[:12]}, before: {backup_of(node)}"
+
+
+def restore_conf(upgrade: Upgrade, node: Node) -> str:
+    """The file as it was before the first write, if there was one. HostError where the node does not let us."""
+    text = upgrade.door(node).run(["sh", "-c", RESTORE, "sh", backup_of(node), node.conf], upgrade.timeout_s)
+    return text.decode().strip()
 
 
 def render(

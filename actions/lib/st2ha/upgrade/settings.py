@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -19,16 +20,22 @@ WORK = (
     "st2notifier",
 )  # fmt: skip
 LATE = ("st2garbagecollector",)
+STREAMS = ("st2stream",)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A StackStorm node. `conf` is its st2.conf."""
+    """A StackStorm node. `conf` is its st2.conf; `services` those of the upgrade's that it runs, None: all."""
 
     name: str
     host: str
     conf: str
     side: str
+    services: Optional[tuple[str, ...]] = None
+
+    def of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the services that run on this node."""
+        return tuple(name for name in names if self.services is None or name in self.services)
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,9 @@ class Side:
 @dataclass(frozen=True)
 class Upgrade:
     """Both sides. `inflow` are the services that bring events in, `work` those that do the rest, `late` those that
-    would touch what is only a copy; all are started and stopped by `<service_command> start|stop NAME`. `switch` is run
-    for each of `balancers`, the standby first, with {balancer} and {side} filled in; where both sides have a `group`,
-    nginx_switch does that."""
+    would touch what is only a copy, `streams` those whose clients stay connected over a switch; all are started and
+    stopped by `<service_command> start|stop NAME`. `switch` is run for each of `balancers`, the standby first, with
+    {balancer} and {side} filled in; where both sides have a `group`, the layer `edge` does that."""
 
     old: Side
     new: Side
@@ -57,6 +64,7 @@ class Upgrade:
     inflow: tuple[str, ...] = INFLOW
     work: tuple[str, ...] = WORK
     late: tuple[str, ...] = LATE
+    streams: tuple[str, ...] = STREAMS
     service_command: tuple[str, ...] = ("systemctl",)
     migrate: tuple[str, ...] = ()
     balancers: tuple[str, ...] = ()
@@ -91,8 +99,8 @@ class Upgrade:
 def parse(section: Section) -> Upgrade:
     """The settings of one deployment; BadInput names what is wrong."""
     section.known(
-        "old", "new", "command", "conf", "database", "vhost", "inflow", "work", "late", "service_command", "migrate",
-        "balancers", "switch", "vip_api_url", "drain_s", "soak_s", "lease_s", "timeout_s",
+        "old", "new", "command", "conf", "database", "vhost", "inflow", "work", "late", "streams",
+        "service_command", "migrate", "balancers", "switch", "vip_api_url", "drain_s", "soak_s", "lease_s", "timeout_s",
     )  # fmt: skip
     command = parse_prefix(section, "command")
     if command is None:
@@ -118,6 +126,7 @@ def parse(section: Section) -> Upgrade:
         inflow=_names(section, "inflow", INFLOW),
         work=_names(section, "work", WORK),
         late=_names(section, "late", LATE),
+        streams=_names(section, "streams", STREAMS),
         service_command=_words(section, "service_command") or ("systemctl",),
         migrate=_words(section, "migrate"),
         balancers=balancers,
@@ -143,11 +152,13 @@ def _side(parent: Section, name: str, conf: str) -> Side:
         raise BadInput(f"{section.at('nodes')} is empty: list the names of the nodes of that version")
     for number, item in enumerate(items):
         part = Section({"name": item} if isinstance(item, str) else item, f"{section.at('nodes')}[{number}]")
-        part.known("name", "host", "conf")
+        part.known("name", "host", "conf", "services")
         node = part.text("name")
         if node in [each.name for each in nodes]:
             raise BadInput(f"{part.at('name')} is {node!r}, which is listed twice: name each node once")
-        nodes.append(Node(node, part.optional_text("host") or node, part.optional_text("conf") or conf, name))
+        own = _names(part, "services", ()) or None
+        host = part.optional_text("host") or node
+        nodes.append(Node(node, host, part.optional_text("conf") or conf, name, own))
     return Side(name, version, tuple(nodes), section.optional_text("api_url"), section.optional_text("group"))
 
 

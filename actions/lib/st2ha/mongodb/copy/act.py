@@ -23,11 +23,8 @@ from st2ha.mongodb.copy.stream import SNAPSHOT_ERRORS, Follower
 from st2ha.mongodb.copy.work import Clients, Work
 from st2ha.plan import Step, Verb
 
-ELECTION_S = 40.0
 FOLLOW_S = 120.0
 MARKS = "marks"
-INTERRUPTED = (11600, 11602, 189, 91, 10107, 13435)
-"""Server codes of an operation that an election or a shutdown ended: to be begun again on the new primary."""
 R = TypeVar("R")
 
 
@@ -209,20 +206,20 @@ class Copying(Work):
 
     def _retried(self, work: Callable[[], R]) -> R:
         """Again after an election, as long as one may take: the ledger and the server's time make it the same work."""
-        end = time.monotonic() + ELECTION_S
+        end = time.monotonic() + driver.ELECTION_S
         while True:
             try:
                 return work()
             except (AutoReconnect, NotPrimaryError) as error:
                 last: PyMongoError = error
             except OperationFailure as error:
-                if error.code not in INTERRUPTED:
+                if error.code not in driver.INTERRUPTED:
                     raise HaError(driver.words(error)) from None
                 last = error
             except PyMongoError as error:
                 raise HaError(driver.words(error)) from None
             if time.monotonic() > min(end, self.end):
-                raise HaError(f"the set did not come back within {ELECTION_S:g} s: {driver.words(last)}")
+                raise HaError(f"the set did not come back within {driver.ELECTION_S:g} s: {driver.words(last)}")
             time.sleep(0.2)
             with contextlib.suppress(PyMongoError):
                 self.end_leftovers()

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from st2ha.config import Mongodb
-from st2ha.errors import HaError
+from st2ha.errors import HaError, NoPrimary
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy.facts import LEDGER, Part, Record, Reply, World, missing_rights, parse_part, parse_record
 from st2ha.mongodb.gather import gather as gather_set
@@ -30,7 +30,7 @@ def gather(settings: Mongodb, client: driver.Client, source: str, target: str) -
     snapshot = gather_set(replace(settings, timeout_s=max(settings.timeout_s, PATIENT_S)))
     primary = snapshot.primary
     if primary is None:
-        raise HaError(f"{settings.replica_set} has no primary that answers: run mongodb_check")
+        raise NoPrimary(f"{settings.replica_set} has no primary that answers: run mongodb_check")
     lacking = missing_rights(_privileges(client), source, target)
     return World(
         source=source,
