@@ -1,4 +1,4 @@
-"""haproxy_switch on two real balancers: no reload, no error for anybody, and the way back."""
+"""haproxy_check and haproxy_switch on two real balancers: no reload, no error for anybody, and the way back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 import pytest
@@ -23,51 +23,100 @@ from st2ha.edge import operations as edge_operations
 from st2ha.edge.haproxy import operations
 from st2ha.errors import BadInput
 
-PORT, SOCKET, STATE = 8080, "/run/haproxy.sock", "/run/st2ha-haproxy-former"
+PORT, SOCKET, STATE, CONFIG = 8080, "/run/haproxy.sock", "/run/st2ha-haproxy-former", "/run/haproxy.cfg"
+STORED = "/run/haproxy.states"
 PUBLIC = {"st2api": "/api/", "st2auth": "/auth/", "st2stream": "/stream/"}
+CHECKED = "check inter 100ms fall 2 rise 1"
 
 
-def configuration() -> str:
+def configuration(check: str = CHECKED, backends: Iterable[str] = PORTS, head: str = "") -> str:
     """As a site has it: a backend for each service, its servers on blue."""
-    paths = [f"    use_backend {name} if {{ path_beg {path} }}" for name, path in PUBLIC.items()]
-    lines = ["global", f"    stats socket {SOCKET} mode 600 level admin", "defaults", "    mode http"]
+    paths = [f"    use_backend {name} if {{ path_beg {path} }}" for name, path in PUBLIC.items() if name in backends]
+    lines = ["global", f"    stats socket {SOCKET} mode 600 level admin", f"    server-state-file {STORED}"]
+    lines += ["defaults", "    mode http", "    retries 0", *([head] if head else [])]
     lines += [f"    timeout {each} 10s" for each in ("connect", "client", "server")]
     lines += ["frontend clients", f"    bind *:{PORT}", *paths, "    default_backend st2web"]
-    for name, port in PORTS.items():
+    for name in backends:
         lines += [f"backend {name}"]
         if name in PUBLIC:
             lines += [f"    http-request replace-path {PUBLIC[name]}(.*) /\\1"]
-        lines += [f"    server s{number} {node}:{port}" for number, node in enumerate(GROUPS["blue"].values(), 1)]
+        nodes = enumerate(GROUPS["blue"].values(), 1)
+        lines += [f"    server s{number} {node}:{PORTS[name]} {check}" for number, node in nodes]
     return "\n".join(lines) + "\n"
 
 
 @pytest.fixture
-def balanced(edge: EdgeLab) -> Iterator[EdgeLab]:
+def servers(edge: EdgeLab) -> Iterator[dict[str, Server]]:
     """The edge with a haproxy beside each nginx."""
     if not shutil.which("haproxy") or not shutil.which("socat"):
         pytest.skip("no haproxy or no socat")
-    servers = []
+    servers: dict[str, Server] = {}
     for name in BALANCERS:
         directory = edge.directory / f"{name}-haproxy"
         directory.mkdir()
-        (directory / "haproxy.cfg").write_text(configuration())
-        command = edge.command(name, ["haproxy", "-db", "-f", str(directory / "haproxy.cfg")])
-        servers.append(Server(f"{name}-haproxy", command, directory, owner=edge.directory))
-        servers[-1].start()
-    for address in BALANCERS.values():
-        wait_for(lambda address=address: served_by(address) == {"blue"}, 15, "haproxy", retry_on=(OSError,))
-    yield edge
-    for server in servers:
+        edge.file(name, CONFIG).write_text(configuration())
+        command = edge.command(name, ["haproxy", "-db", "-f", CONFIG])
+        servers[name] = Server(f"{name}-haproxy", command, directory, owner=edge.directory)
+        servers[name].start()
+    for name in BALANCERS:
+        await_haproxy(name)
+    yield servers
+    for server in servers.values():
         server.kill()
         shutil.rmtree(server.directory)
     for name in BALANCERS:
-        edge.file(name, STATE).unlink(missing_ok=True)
+        for path in (STATE, STORED):
+            edge.file(name, path).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def balanced(edge: EdgeLab, servers: dict[str, Server]) -> EdgeLab:
+    return edge
+
+
+def await_haproxy(name: str) -> None:
+    wait_for(lambda: served_by(BALANCERS[name]) == {"blue"}, 15, "haproxy", retry_on=(OSError,))
+
+
+def restarted(edge: EdgeLab, servers: dict[str, Server], name: str, text: str) -> None:
+    """That balancer's haproxy with another file."""
+    edge.file(name, CONFIG).write_text(text)
+    servers[name].kill()
+    servers[name].start()
+    await_haproxy(name)
+
+
+def socket(edge: EdgeLab, name: str, command: str) -> str:
+    """As an operator has it."""
+    return edge.run(name, ["socat", "-t5", "-", f"UNIX-CONNECT:{SOCKET}"], stdin=command + "\n")
+
+
+def codes(where: Deployment) -> dict[str, str]:
+    """Code and subject of each finding, to its message."""
+    return {finding.key: finding.message for finding in operations.check(where).findings}
+
+
+def wait_codes(where: Deployment, *wanted: str) -> dict[str, str]:
+    """Checks until exactly these are found: haproxy's health checks take a moment."""
+    found: list[dict[str, str]] = []
+
+    def as_wanted() -> bool:
+        found.append(codes(where))
+        return set(found[-1]) == set(wanted)
+
+    try:
+        wait_for(as_wanted, 20, f"a check that finds {wanted or 'nothing'}")
+    except TimeoutError:
+        pytest.fail(f"found {found[-1]}")
+    return found[-1]
 
 
 def deployment(edge: EdgeLab, change: Callable[[dict[str, Any]], object] | None = None) -> Deployment:
     config = edge.deployment()
     del config["edge"]["nginx"]
-    config["edge"].update(haproxy={"socket": SOCKET, "state_file": STATE}, port=PORT, tls={"enabled": False})
+    config["edge"].update(
+        haproxy={"socket": SOCKET, "state_file": STATE, "config_file": CONFIG}, port=PORT, tls={"enabled": False}
+    )
     if change is not None:
         change(config["edge"])
     return select({"deployments": [config]}, "lab")
@@ -87,6 +136,83 @@ def everywhere() -> set[str]:
     return {group for address in (VIP, *BALANCERS.values()) for group in served_by(address)}
 
 
+def test_a_healthy_edge_and_what_is_only_in_the_running_process(balanced: EdgeLab) -> None:
+    where = deployment(balanced)
+    report = operations.check(where)
+    assert report.findings == ()
+    assert report.healthy == "2 balancers pass to blue, all paths answer, the VIP is on lb1"
+    assert report.facts["haproxy"][0]["servers"][0] == f"st2web/s1 {GROUPS['blue']['blue1']}:80"
+    whole = edge_operations.check(where)
+    assert {"haproxy", "vrrp", "holders"} <= set(whole.facts) and whole.findings == ()
+
+    socket(balanced, "lb1", f"set server st2api/s1 addr {GROUPS['green']['green1']} port 9101")
+    socket(balanced, "lb2", "set server st2web/s2 state drain")
+    found = codes(where)
+    assert set(found) == {
+        "ConfigNotRunning edge/lb1", "ConfigNotRunning edge/lb2", "ServerDrained edge/lb2/st2web", "GroupsDiffer edge",
+    }  # fmt: skip
+    assert "st2api/s1 passes to 10.78.0.31:9101, 10.78.0.21:9101 in the file" in found["ConfigNotRunning edge/lb1"]
+    assert "st2web/s2 is drained, not in the file" in found["ConfigNotRunning edge/lb2"]
+    socket(balanced, "lb2", "set server st2web/s1 state maint")
+    found = codes(where)
+    assert (
+        "s1 (10.78.0.21:80) in maintenance, s2 (10.78.0.22:80) drained"
+        in (found["BackendWithoutServers edge/lb2/st2web"])
+    )
+    assert "PathBroken edge/lb2/st2web" in found
+
+
+def test_nodes_that_are_down(balanced: EdgeLab) -> None:
+    where = deployment(balanced)
+    balanced.nodes["blue2"].kill()
+    found = wait_codes(where, *(f"UpstreamMemberDown edge/{upstream}" for upstream in PORTS))
+    assert "10.78.0.22" in found["UpstreamMemberDown edge/st2api"]
+    wait_for(lambda: "health check" in codes(where)["UpstreamMemberDown edge/st2api"], 20, "haproxy's own word for it")
+    balanced.nodes["blue1"].kill()
+    broken = [f"PathBroken edge/{at}/{upstream}" for at in ("lb1", "lb2", "vip") for upstream in PORTS]
+    wait_codes(where, *(f"UpstreamDown edge/{upstream}" for upstream in PORTS), *broken)
+
+
+def test_what_haproxy_lacks(balanced: EdgeLab, servers: dict[str, Server]) -> None:
+    where = deployment(balanced)
+    without = [name for name in PORTS if name != "st2auth"]
+    restarted(balanced, servers, "lb2", configuration(check="", backends=without))
+    expected = ("HealthCheckMissing edge/lb2", "BackendMissing edge/lb2/st2auth", "PathBroken edge/lb2/st2auth")
+    found = wait_codes(where, *expected)
+    assert "st2api, st2stream, st2web are not checked" in found["HealthCheckMissing edge/lb2"]
+    balanced.file("lb1", CONFIG).write_text("defaults\n    mode htp\n")
+    balanced.file("lb2", CONFIG).unlink()
+    found = codes(where)
+    assert "unknown proxy mode 'htp'" in found["ConfigInvalid edge/lb1"]
+    assert "cannot be read" in found["ConfigUnclear edge/lb2"]
+    servers["lb2"].kill()
+    found = codes(where)
+    assert "Connection refused" in found["RuntimeSocketSilent edge/lb2"]
+    assert "BalancerDown edge/lb2" in found
+    lost = deployment(balanced, lambda section: section["balancers"][1].update(command="false"))
+    assert "BalancerUnread edge/lb2" in codes(lost)
+
+
+def test_what_a_reload_forgets(balanced: EdgeLab, servers: dict[str, Server]) -> None:
+    """Though haproxy keeps a file of states: it gives back no address. Then as the finding's remedy has it."""
+    restarted(balanced, servers, "lb1", configuration(head="    load-server-state-from-file global"))
+    where = deployment(balanced)
+    assert operations.switch(where, "green")["outcome"] == "done"
+    assert "st2web/s1 passes to 10.78.0.31:80, 10.78.0.21:80 in the file" in codes(where)["ConfigNotRunning edge/lb1"]
+    balanced.file("lb1", STORED).write_text(socket(balanced, "lb1", "show servers state"))
+    servers["lb1"].kill()
+    servers["lb1"].start()
+    await_haproxy("lb1")
+    assert set(codes(where)) == {"GroupsDiffer edge", "ConfigNotRunning edge/lb2"}
+    green = configuration()
+    for blue, other in zip(GROUPS["blue"].values(), GROUPS["green"].values()):
+        green = green.replace(f"{blue}:", f"{other}:")
+    for name in BALANCERS:
+        balanced.file(name, CONFIG).write_text(green)
+    assert operations.switch(where, "green")["outcome"] == "done"
+    assert codes(where) == {}
+
+
 def test_switch_and_undo_without_an_error(balanced: EdgeLab) -> None:
     where = deployment(balanced)
     clients = [sys.executable, str(ROOT / "lab" / "edge_load.py"), "new", VIP, "100", str(PORT)]
@@ -97,6 +223,7 @@ def test_switch_and_undo_without_an_error(balanced: EdgeLab) -> None:
     result = edge_operations.switch(where, "green")
     assert result["outcome"] == "done", result
     assert everywhere() == {"green"}
+    assert [each["code"] for each in result["details"]] == ["ConfigNotRunning"] * 2  # a reload would go back to blue
     assert operations.switch(where, "green")["plan"]["steps"] == []
     result = edge_operations.undo(where)
     assert result["outcome"] == "done", result

@@ -24,11 +24,15 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
         from st2ha.edge.nginx import operations as nginx
 
         reports.append(nginx.check(deployment, timeout_s))
+    if edge.haproxy is not None:
+        from st2ha.edge.haproxy import operations as haproxy
+
+        reports.append(haproxy.check(deployment, timeout_s))
     if edge.vrrp.enabled and edge.vip is not None and any(each.prefix is not None for each in edge.balancers):
         from st2ha.edge.vrrp import operations as vrrp
 
         reports.append(vrrp.check(deployment, timeout_s))
-    # Both parts look inside the balancers: one that is not let in is told once.
+    # All parts look inside the balancers: one that is not let in is told once.
     findings = tuple({each.key: each for report in reversed(reports) for each in report.findings}.values())
     facts: dict[str, Any] = {}
     for report in reports:

@@ -65,9 +65,11 @@ class Nginx:
 
 @dataclass(frozen=True)
 class Haproxy:
-    """haproxy's runtime socket on each balancer, of level admin; socat talks to it there."""
+    """haproxy's runtime socket on each balancer, of level admin; socat talks to it there. `config_file` is its own."""
 
     socket: str = "/run/haproxy/admin.sock"
+    config_file: str = "/etc/haproxy/haproxy.cfg"
+    program: str = "/usr/sbin/haproxy"
     state_file: str = "/var/lib/haproxy/st2ha-former"
 
 

@@ -2,73 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Optional
 
-from st2ha.edge.content import Reply
+from st2ha.edge.haproxy.facts import Slot, Unread, World
 from st2ha.edge.paths import unfit
 from st2ha.edge.settings import Edge
 from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan, Refused, Step
-from st2ha.probe import Silent
-
-MAINTENANCE = 1
-"""Bit of srv_admin_state: forced into maintenance (haproxy's management guide, `show servers state`)."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A server of a backend as it runs. `address` is `node:port`, None in maintenance."""
-
-    backend: str
-    name: str
-    address: Optional[str]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A balancer: the slots of our backends, and those from before the last switch."""
-
-    slots: tuple[Slot, ...]
-    former: tuple[Slot, ...]
-    has_vip: bool
-
-
-@dataclass(frozen=True)
-class World:
-    """All balancers (a text says why one cannot be read), what clients are told at each address, the group's nodes."""
-
-    seen: Mapping[str, Union[Seen, str]]
-    public: Mapping[tuple[str, str], Union[Reply, Silent]]
-    nodes: Mapping[tuple[str, str], Union[Reply, Silent]]
-
-    def rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "balancer": name,
-                "vip": each.has_vip if isinstance(each, Seen) else None,
-                "servers": [f"{slot.backend}/{slot.name} {slot.address}" for slot in each.slots]
-                if isinstance(each, Seen)
-                else None,
-            }
-            for name, each in self.seen.items()
-        ]
-
-
-def parse(states: str, backends: tuple[str, ...]) -> tuple[Slot, ...]:
-    """The slots of `backends` in haproxy's `show servers state`, whose second line names the columns."""
-    lines = [line.split() for line in states.splitlines() if line.strip()]
-    names = next((line[1:] for line in lines if line[0] == "#"), [])
-    rows = [dict(zip(names, line)) for line in lines if line[0] != "#" and len(line) > 1]
-    return tuple(
-        Slot(
-            row["be_name"], row["srv_name"],
-            None if int(row["srv_admin_state"]) & MAINTENANCE else f"{row['srv_addr']}:{row['srv_port']}",
-        )
-        for row in rows
-        if row.get("be_name") in backends
-    )  # fmt: skip
 
 
 def wanted(slots: tuple[Slot, ...], edge: Edge, group: str) -> tuple[Slot, ...]:
@@ -93,8 +33,8 @@ def decide(
     soft = unfit(edge, group, world.nodes) if group is not None else []
     targets: dict[str, tuple[Slot, ...]] = {}
     for name, seen in world.seen.items():
-        if isinstance(seen, str):
-            soft.append(f"{name} cannot be read ({seen}): it stays as it is")
+        if isinstance(seen, Unread):
+            soft.append(f"{name} cannot be read ({seen.why}): it stays as it is")
             continue
         try:
             targets[name] = seen.former if group is None else wanted(seen.slots, edge, group)
@@ -106,7 +46,7 @@ def decide(
         hard.append("no balancer can be read")
     if hard:
         return Refused(goal, tuple(hard), tuple(soft)), targets
-    seen_now = {name: each for name, each in world.seen.items() if isinstance(each, Seen)}
+    seen_now = world.read
     todo = [name for name, slots in targets.items() if set(slots) != set(seen_now[name].slots)]
     if not todo:
         return Plan(f"{goal}: it is so already", ()), targets

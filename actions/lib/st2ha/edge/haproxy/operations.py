@@ -1,18 +1,32 @@
-"""haproxy_switch and haproxy_switch_undo."""
+"""haproxy_check, haproxy_switch and haproxy_switch_undo."""
 
 from __future__ import annotations
 
+import time
 from typing import Any, Optional
 
 from st2ha.change import change
 from st2ha.config import Deployment, number_in
-from st2ha.edge.haproxy.act import Acting, gather
-from st2ha.edge.haproxy.assess import assess
-from st2ha.edge.haproxy.decide import Seen, Slot, World, decide
+from st2ha.edge.haproxy.act import Acting
+from st2ha.edge.haproxy.assess import assess, healthy_words
+from st2ha.edge.haproxy.decide import decide
+from st2ha.edge.haproxy.facts import Seen, Slot, World
+from st2ha.edge.haproxy.gather import gather
 from st2ha.edge.paths import known_group
 from st2ha.edge.settings import Edge, Haproxy
 from st2ha.errors import BadInput
 from st2ha.plan import Decision, Plan, Step
+from st2ha.report import Report
+
+
+def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
+    """Look at each balancer by its runtime socket, at the VIP, and at each node that serves."""
+    began = time.monotonic()
+    edge, haproxy = _settings(deployment, timeout_s)
+    world = gather(edge, haproxy, members=True)
+    facts = {"vip": edge.vip, "holders": list(world.holders), "haproxy": world.rows()}
+    findings = assess(world, edge, haproxy)
+    return Report("haproxy", healthy_words(world, edge), findings, facts, time.monotonic() - began)
 
 
 def switch(
@@ -58,15 +72,15 @@ def _change(
         lambda: gather(edge, haproxy, group),
         decided,
         lambda world: Acting(edge, haproxy, targets, next(keeping, False)).verbs(),
-        assess,
+        lambda world: assess(world, edge, haproxy),
         dry_run,
         deadline_s,
         undo=way_back,
     )
 
 
-def _settings(deployment: Deployment) -> tuple[Edge, Haproxy]:
-    edge: Edge = deployment.require("edge")
+def _settings(deployment: Deployment, timeout_s: Optional[float] = None) -> tuple[Edge, Haproxy]:
+    edge: Edge = deployment.require("edge", timeout_s)
     if edge.haproxy is None:
         raise BadInput(f"deployment {deployment.name!r} has no `edge.haproxy`: add it, with socket at least")
     return edge, edge.haproxy

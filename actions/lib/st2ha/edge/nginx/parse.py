@@ -10,15 +10,10 @@ from typing import Optional
 
 from st2ha.edge.content import Reply
 from st2ha.edge.nginx.facts import ConfFile, Disk, Marker, Owned, Worker
+from st2ha.edge.parts import parts
 
 FILE = re.compile(r"^# configuration file (.*):$", re.MULTILINE)
 WORDS = 300
-
-
-def parts(output: str, boundary: str) -> list[tuple[str, str]]:
-    """Name and text of each part, in order."""
-    pieces = re.split(rf"^{re.escape(boundary)} (.*)$", output, flags=re.MULTILINE)
-    return [(name, text.strip("\n")) for name, text in zip(pieces[1::2], pieces[2::2])]
 
 
 def parse_disk(output: bytes, boundary: str, owned: Sequence[str]) -> Disk:
