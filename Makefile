@@ -86,6 +86,7 @@ record: setup
 	@$(BIN)/python -m tests.record_mysql
 	@$(BIN)/python -m tests.record_rabbitmq
 	@$(BIN)/python -m tests.record_redis
+	@$(BIN)/python -m tests.record_edge
 
 clean:
 	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache

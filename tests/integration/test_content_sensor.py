@@ -1,4 +1,4 @@
-"""The content's sensor as a process: a mount that hangs is told."""
+"""The content's sensor as a process, under eventlet as StackStorm has it: a mount that hangs is told."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_mount_that_hangs_is_told_once(nodes: ContentNodes, tmp_path: Path) ->
     deployment["content"]["mount_timeout_s"] = 1.0
     config = tmp_path / "ha.yaml"
     config.write_text(yaml.safe_dump({"deployments": [deployment]}))
-    with sensor_of("content", "newest", config, tmp_path / "state") as sensor:
+    with sensor_of("content", "stackstorm", config, tmp_path / "state") as sensor:
         sensor.start()
         wait_for(lambda: sensor.told("MountHung"), 60, "the hung mount to be told")
         assert sensor.told("MountHung") == [("appeared", "MountHung")]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
@@ -15,80 +14,27 @@ import pytest
 from lab.boxes import HUB
 from lab.cluster import ROOT
 from lab.edge import BALANCERS, GROUPS, VIP, EdgeLab
+from lab.edge_haproxy import CONFIG, PORT, STORED, Haproxies, configuration
 from lab.edge_node import PORTS
-from lab.process import Server
 from lab.wait import wait_for
 from st2ha.config import Deployment, select
 from st2ha.edge import operations as edge_operations
 from st2ha.edge.haproxy import operations
 from st2ha.errors import BadInput
 
-PORT, SOCKET, STATE, CONFIG = 8080, "/run/haproxy.sock", "/run/st2ha-haproxy-former", "/run/haproxy.cfg"
-STORED = "/run/haproxy.states"
-PUBLIC = {"st2api": "/api/", "st2auth": "/auth/", "st2stream": "/stream/"}
-CHECKED = "check inter 100ms fall 2 rise 1"
-
-
-def configuration(check: str = CHECKED, backends: Iterable[str] = PORTS, head: str = "") -> str:
-    """As a site has it: a backend for each service, its servers on blue."""
-    paths = [f"    use_backend {name} if {{ path_beg {path} }}" for name, path in PUBLIC.items() if name in backends]
-    lines = ["global", f"    stats socket {SOCKET} mode 600 level admin", f"    server-state-file {STORED}"]
-    lines += ["defaults", "    mode http", "    retries 0", *([head] if head else [])]
-    lines += [f"    timeout {each} 10s" for each in ("connect", "client", "server")]
-    lines += ["frontend clients", f"    bind *:{PORT}", *paths, "    default_backend st2web"]
-    for name in backends:
-        lines += [f"backend {name}"]
-        if name in PUBLIC:
-            lines += [f"    http-request replace-path {PUBLIC[name]}(.*) /\\1"]
-        nodes = enumerate(GROUPS["blue"].values(), 1)
-        lines += [f"    server s{number} {node}:{PORTS[name]} {check}" for number, node in nodes]
-    return "\n".join(lines) + "\n"
-
 
 @pytest.fixture
-def servers(edge: EdgeLab) -> Iterator[dict[str, Server]]:
+def haproxies(edge: EdgeLab) -> Iterator[Haproxies]:
     """The edge with a haproxy beside each nginx."""
-    if not shutil.which("haproxy") or not shutil.which("socat"):
-        pytest.skip("no haproxy or no socat")
-    servers: dict[str, Server] = {}
-    for name in BALANCERS:
-        directory = edge.directory / f"{name}-haproxy"
-        directory.mkdir()
-        edge.file(name, CONFIG).write_text(configuration())
-        command = edge.command(name, ["haproxy", "-db", "-f", CONFIG])
-        servers[name] = Server(f"{name}-haproxy", command, directory, owner=edge.directory)
-        servers[name].start()
-    for name in BALANCERS:
-        await_haproxy(name)
-    yield servers
-    for server in servers.values():
-        server.kill()
-        shutil.rmtree(server.directory)
-    for name in BALANCERS:
-        for path in (STATE, STORED):
-            edge.file(name, path).unlink(missing_ok=True)
+    if why := Haproxies.limitation():
+        pytest.skip(why)
+    with Haproxies(edge) as servers:
+        yield servers
 
 
 @pytest.fixture
-def balanced(edge: EdgeLab, servers: dict[str, Server]) -> EdgeLab:
+def balanced(edge: EdgeLab, haproxies: Haproxies) -> EdgeLab:
     return edge
-
-
-def await_haproxy(name: str) -> None:
-    wait_for(lambda: served_by(BALANCERS[name]) == {"blue"}, 15, "haproxy", retry_on=(OSError,))
-
-
-def restarted(edge: EdgeLab, servers: dict[str, Server], name: str, text: str) -> None:
-    """That balancer's haproxy with another file."""
-    edge.file(name, CONFIG).write_text(text)
-    servers[name].kill()
-    servers[name].start()
-    await_haproxy(name)
-
-
-def socket(edge: EdgeLab, name: str, command: str) -> str:
-    """As an operator has it."""
-    return edge.run(name, ["socat", "-t5", "-", f"UNIX-CONNECT:{SOCKET}"], stdin=command + "\n")
 
 
 def codes(where: Deployment) -> dict[str, str]:
@@ -112,11 +58,7 @@ def wait_codes(where: Deployment, *wanted: str) -> dict[str, str]:
 
 
 def deployment(edge: EdgeLab, change: Callable[[dict[str, Any]], object] | None = None) -> Deployment:
-    config = edge.deployment()
-    del config["edge"]["nginx"]
-    config["edge"].update(
-        haproxy={"socket": SOCKET, "state_file": STATE, "config_file": CONFIG}, port=PORT, tls={"enabled": False}
-    )
+    config = Haproxies.deployment(edge)
     if change is not None:
         change(config["edge"])
     return select({"deployments": [config]}, "lab")
@@ -145,15 +87,15 @@ def test_a_healthy_edge_and_what_is_only_in_the_running_process(balanced: EdgeLa
     whole = edge_operations.check(where)
     assert {"haproxy", "vrrp", "holders"} <= set(whole.facts) and whole.findings == ()
 
-    socket(balanced, "lb1", f"set server st2api/s1 addr {GROUPS['green']['green1']} port 9101")
-    socket(balanced, "lb2", "set server st2web/s2 state drain")
+    Haproxies.tell(balanced, "lb1", f"set server st2api/s1 addr {GROUPS['green']['green1']} port 9101")
+    Haproxies.tell(balanced, "lb2", "set server st2web/s2 state drain")
     found = codes(where)
     assert set(found) == {
         "ConfigNotRunning edge/lb1", "ConfigNotRunning edge/lb2", "ServerDrained edge/lb2/st2web", "GroupsDiffer edge",
     }  # fmt: skip
     assert "st2api/s1 passes to 10.78.0.31:9101, 10.78.0.21:9101 in the file" in found["ConfigNotRunning edge/lb1"]
     assert "st2web/s2 is drained, not in the file" in found["ConfigNotRunning edge/lb2"]
-    socket(balanced, "lb2", "set server st2web/s1 state maint")
+    Haproxies.tell(balanced, "lb2", "set server st2web/s1 state maint")
     found = codes(where)
     assert (
         "s1 (10.78.0.21:80) in maintenance, s2 (10.78.0.22:80) drained"
@@ -173,10 +115,10 @@ def test_nodes_that_are_down(balanced: EdgeLab) -> None:
     wait_codes(where, *(f"UpstreamDown edge/{upstream}" for upstream in PORTS), *broken)
 
 
-def test_what_haproxy_lacks(balanced: EdgeLab, servers: dict[str, Server]) -> None:
+def test_what_haproxy_lacks(balanced: EdgeLab, haproxies: Haproxies) -> None:
     where = deployment(balanced)
     without = [name for name in PORTS if name != "st2auth"]
-    restarted(balanced, servers, "lb2", configuration(check="", backends=without))
+    haproxies.restart("lb2", configuration(check="", backends=without))
     expected = ("HealthCheckMissing edge/lb2", "BackendMissing edge/lb2/st2auth", "PathBroken edge/lb2/st2auth")
     found = wait_codes(where, *expected)
     assert "st2api, st2stream, st2web are not checked" in found["HealthCheckMissing edge/lb2"]
@@ -185,7 +127,7 @@ def test_what_haproxy_lacks(balanced: EdgeLab, servers: dict[str, Server]) -> No
     found = codes(where)
     assert "unknown proxy mode 'htp'" in found["ConfigInvalid edge/lb1"]
     assert "cannot be read" in found["ConfigUnclear edge/lb2"]
-    servers["lb2"].kill()
+    haproxies.servers["lb2"].kill()
     found = codes(where)
     assert "Connection refused" in found["RuntimeSocketSilent edge/lb2"]
     assert "BalancerDown edge/lb2" in found
@@ -193,16 +135,14 @@ def test_what_haproxy_lacks(balanced: EdgeLab, servers: dict[str, Server]) -> No
     assert "BalancerUnread edge/lb2" in codes(lost)
 
 
-def test_what_a_reload_forgets(balanced: EdgeLab, servers: dict[str, Server]) -> None:
+def test_what_a_reload_forgets(balanced: EdgeLab, haproxies: Haproxies) -> None:
     """Though haproxy keeps a file of states: it gives back no address. Then as the finding's remedy has it."""
-    restarted(balanced, servers, "lb1", configuration(head="    load-server-state-from-file global"))
+    haproxies.restart("lb1", configuration(head="    load-server-state-from-file global"))
     where = deployment(balanced)
     assert operations.switch(where, "green")["outcome"] == "done"
     assert "st2web/s1 passes to 10.78.0.31:80, 10.78.0.21:80 in the file" in codes(where)["ConfigNotRunning edge/lb1"]
-    balanced.file("lb1", STORED).write_text(socket(balanced, "lb1", "show servers state"))
-    servers["lb1"].kill()
-    servers["lb1"].start()
-    await_haproxy("lb1")
+    balanced.file("lb1", STORED).write_text(Haproxies.tell(balanced, "lb1", "show servers state"))
+    haproxies.restart("lb1")
     assert set(codes(where)) == {"GroupsDiffer edge", "ConfigNotRunning edge/lb2"}
     green = configuration()
     for blue, other in zip(GROUPS["blue"].values(), GROUPS["green"].values()):

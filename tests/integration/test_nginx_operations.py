@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab.edge import BALANCERS, GROUPS, UPSTREAMS, VIP, EdgeLab
+from lab.edge_node import PORTS
 from lab.errors import LabError
 from lab.process import Server
 from lab.wait import wait_for
@@ -359,6 +360,37 @@ def test_the_sites_own_file_is_edited_by_line(edge: EdgeLab) -> None:
     assert files(edge) == before
     assert files(edge, OWN) == [b"", b""]
     assert everywhere() == {"blue"}
+
+
+def test_a_sites_file_that_passes_to_a_node_itself(edge: EdgeLab) -> None:
+    """As StackStorm's own: no upstream blocks. Exactly these lines name an upstream of ours, and come back."""
+    site = "/etc/nginx/sites-enabled/st2.conf"
+    for name in BALANCERS:
+        path = edge.file(name, site)
+        text = path.read_text()
+        for upstream, port in PORTS.items():
+            text = text.replace(f"http://{upstream}", f"http://{GROUPS['blue']['blue1']}:{port}")
+        path.write_text(text)
+        edge.file(name, UPSTREAMS).write_text("")
+        edge.file(name, OWN).touch()
+        edge.run(name, ["nginx", "-s", "reload"])
+    where, before = deployment(edge, upstreams_file=OWN, site_file=site), files(edge, site)
+    assert "site_file" in next(each.remedy for each in operations.check(where).findings if "Unused" in each.code)
+    shown = operations.switch(where, "green", dry_run=True)["diff"].splitlines()
+    changed = [line for line in shown if line[:1] in "+-" and "proxy_pass" in line and "location" not in line]
+    assert (
+        "-        proxy_pass http://10.78.0.21:9101/;" in changed and "+        proxy_pass http://st2api/;" in changed
+    )
+    result = operations.switch(where, "green")
+    assert result["outcome"] == "done", result
+    after = files(edge, site)
+    assert [new for new, old in zip(after[0].splitlines(), before[0].splitlines()) if new != old] == [
+        b"        proxy_pass http://st2api/;", b"        proxy_pass http://st2auth/;",
+        b"        proxy_pass http://st2stream/;", b"        proxy_pass http://st2web;",
+    ]  # fmt: skip
+    assert everywhere() == {"green"} and codes(where) == {}
+    assert operations.undo(where)["outcome"] == "done"
+    assert (files(edge, site), files(edge, OWN), everywhere()) == (before, [b"", b""], {"blue"})
 
 
 def test_a_file_that_nginx_does_not_read(whole_edge: EdgeLab) -> None:

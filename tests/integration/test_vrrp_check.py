@@ -16,7 +16,7 @@ from lab.edge_switch import SwitchLab
 from lab.wait import wait_for
 from st2ha.config import select
 from st2ha.edge import operations as operations_of_the_edge
-from st2ha.edge.vrrp import operations
+from st2ha.edge.vrrp import arp, operations
 from st2ha.report import Report
 from tests.edge_real import st2ha, where
 
@@ -140,6 +140,25 @@ def test_arp_is_asked_from_a_witness(edge: SwitchLab) -> None:
     report = operations.check(where(edge, witness=" ".join(edge.prefix("nodes"))))
     assert report.facts["arp"][VIP]["from"] == "the witness"
     assert len(report.facts["arp"][VIP]["macs"]) == 2
+
+
+def test_both_holders_of_an_ipv6_address_answer(edge: SwitchLab) -> None:
+    """By neighbour discovery, as ARP tells of an IPv4 address."""
+    vip = "fd00:78::10"
+    for name, host in ((HUB, "1"), *zip(BALANCERS, ("11", "12"))):
+        plug = "bridge" if name == HUB else "eth0"
+        edge.run(name, ["ip", "address", "add", f"fd00:78::{host}/64", "dev", plug, "nodad"])
+    for name, seen in zip(BALANCERS, (1, 2)):
+        edge.run(name, ["ip", "address", "add", f"{vip}/64", "dev", "eth0", "nodad"])
+        wait_for(lambda seen=seen: len(arp.who_has(vip)) == seen, DEADLINE_S, f"{seen} MACs to answer")  # type: ignore[misc]
+    assert arp.who_has("fd00:78::99") == []
+    deployment = edge.deployment()
+    deployment["edge"]["vip"] = vip
+    report = operations.check(select({"deployments": [deployment]}, "lab"))
+    assert len(report.facts["arp"][vip]["macs"]) == 2
+    assert "SplitBrain" in codes(report)
+    for name in (HUB, *BALANCERS):
+        edge.run(name, ["ip", "-6", "address", "flush", "scope", "global"])
 
 
 def test_every_balancer_has_its_configuration_read(edge: SwitchLab) -> None:

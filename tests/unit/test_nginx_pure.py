@@ -87,7 +87,11 @@ def test_groups_of_other_sizes(nodes: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"server { location / { proxy_pass http://127.0.0.1:9101; } }", "has no upstream st2api"),
+        (b"server { location / { proxy_pass http://10.9.9.9:9101; } }", "has no upstream st2api"),
+        (b"server { location / { proxy_pass https://127.0.0.1:9101; } }", "has no upstream st2api"),
+        (b"server { location / { proxy_pass http://127.0.0.1:9101/$x; } }", "has no upstream st2api"),
+        (b"server { location / { proxy_pass http://st2api; } }", "has no upstream st2api"),
+        (b"server { location / { proxy_pass http://127.0.0.1:9101; } }", "write each proxy_pass on a line of its own"),
         (b"upstream st2api { server a:1; server b:1; }", "write each server on a line of its own"),
         (b"upstream st2api {\n server a:1 backup;\n}\n", "`down` or `backup`"),
         (b"upstream st2api {\n", "cannot be parsed"),
@@ -98,6 +102,26 @@ def test_what_is_not_a_matter_of_lines(text: bytes, says: str) -> None:
     with pytest.raises(BadInput) as caught:
         edit(text, {"st2api": 9101}, ["a"], "st2.conf")
     assert says in str(caught.value)
+
+
+def test_only_the_lines_that_pass_to_a_service_itself_change() -> None:
+    """As in StackStorm's own file: no upstream blocks."""
+    text = (
+        b"server {\n  location /api/ {\n    proxy_pass            http://127.0.0.1:9101/;  # api\n  }\n"
+        b"  location /other { proxy_pass http://127.0.0.1:9999; }\n\n  location /x {\n\tproxy_pass http://[fd00::1]:9101;\n"
+        b"  }\n  location /auth/ {\n    proxy_pass http://st2auth/;\n  }\n}\n"
+    )
+    upstreams = {"st2api": 9101, "st2auth": 9100}
+    edited = edit(text, upstreams, ["n"], "st2.conf", {"[fd00::1]"}, {"st2auth"})
+    changed = [(old, new) for old, new in zip(text.splitlines(), edited.splitlines()) if old != new]
+    assert changed == [
+        (
+            b"    proxy_pass            http://127.0.0.1:9101/;  # api",
+            b"    proxy_pass            http://st2api/;  # api",
+        ),
+        (b"\tproxy_pass http://[fd00::1]:9101;", b"\tproxy_pass http://st2api;"),
+    ]
+    assert edit(edited, upstreams, ["n"], "st2.conf", (), set(upstreams)) == edited
 
 
 def test_what_is_passed_to() -> None:

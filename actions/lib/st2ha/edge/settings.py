@@ -44,8 +44,8 @@ class EdgeLimits:
 class Nginx:
     """Where nginx keeps its things on each balancer.
 
-    `upstreams_file` is the pack's own: upstreams and the marker. With `site_file` the upstreams stay in the site's
-    file, whose server lines are edited, and the pack's file has the marker alone.
+    `upstreams_file` is the pack's own: upstreams and the marker. With `site_file` upstreams that the site's file has
+    stay there, and its server lines are edited; a `proxy_pass` to a service itself is made to name an upstream of ours.
     """
 
     upstreams_file: str = "/etc/nginx/conf.d/st2ha_upstreams.conf"

@@ -87,7 +87,10 @@ def _files(scene: Scene) -> Iterator[Finding]:
         unused = [upstream for upstream in scene.edge.upstreams if upstream not in scene.snapshot.passed[name]]
         if unused:
             message = f"nothing is passed to {', '.join(unused)}: a switch would not move its clients"
-            remedy = f"write `proxy_pass http://{unused[0]}` in the site's file, or correct edge.upstreams"
+            remedy = (
+                f"write `proxy_pass http://{unused[0]}` in the site's file, or name that file as edge.nginx.site_file "
+                "and let nginx_switch do it; or correct edge.upstreams"
+            )
             yield finding("UpstreamUnused", Severity.WARNING, message, remedy, name)
 
 

@@ -86,11 +86,16 @@ def back(before: Snapshot, now: Snapshot, edge: Edge, nginx: Nginx) -> tuple[Opt
 def target_for(disk: Disk, edge: Edge, nginx: Nginx, group: str) -> Target:
     """The files of a balancer that send clients to `group`. BadInput where the site's file cannot be edited."""
     nodes, files = edge.groups[group], {}
-    site = None
+    site, elsewhere = None, frozenset[str]()
     if nginx.site_file is not None:
-        site = lines.edit(disk.owned[nginx.site_file].content or b"", edge.upstreams, nodes, nginx.site_file)
+        was = disk.owned[nginx.site_file].content or b""
+        own = disk.owned[nginx.upstreams_file].content or b""
+        known = {node for each in edge.groups.values() for node in each}
+        mine = lines.servers(lines.read(own)) if stamp(own) else ()
+        site = lines.edit(was, edge.upstreams, nodes, nginx.site_file, known, mine)
+        elsewhere = frozenset(lines.servers(lines.read(site)))
         files[nginx.site_file] = site
-    content = render(group, nodes, edge.upstreams, nginx.marker_port, site)
+    content = render(group, nodes, edge.upstreams, nginx.marker_port, site, elsewhere)
     mark = stamp(content)
     return Target({nginx.upstreams_file: content, **files}, mark.generation if mark else None, group)
 

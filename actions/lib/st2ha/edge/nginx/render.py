@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -51,9 +51,16 @@ class Stamp:
     group: str
 
 
-def render(group: str, nodes: Sequence[str], upstreams: Mapping[str, int], port: int, site: Optional[bytes]) -> bytes:
-    """The file for a group. With `site`, the site's own file as it will be, the upstreams are there and not here."""
-    blocks = [] if site is not None else [_upstream(name, at, nodes) for name, at in upstreams.items()]
+def render(
+    group: str,
+    nodes: Sequence[str],
+    upstreams: Mapping[str, int],
+    port: int,
+    site: Optional[bytes],
+    elsewhere: Collection[str] = (),
+) -> bytes:
+    """The file for a group. `site` is the site's own file as it will be; upstreams `elsewhere` are not here."""
+    blocks = [_upstream(name, at, nodes) for name, at in upstreams.items() if name not in elsewhere]
     body = "\n".join([*blocks, _server(nodes, upstreams, port)])
     generation = hashlib.sha256(body.encode() + b"\0" + (site or b"") + group.encode()).hexdigest()[:16]
     head = (
