@@ -197,6 +197,23 @@ def test_names_of_any_bytes_and_loops(tree: Tree) -> None:
     assert found.digest == ascii_only.digest, "the node's locale must not matter"
 
 
+def test_one_of_twenty_thousand_files(tree: Tree) -> None:
+    """All are seen, within the limits of what a node may say; the second look reads the changed one alone."""
+    for pack in range(50):
+        for directory in range(8):
+            place = tree.packs / f"pack{pack}" / f"d{directory}"
+            place.mkdir(parents=True)
+            for number in range(50):
+                (place / f"action_{number}.yaml").write_bytes(b"x")
+    tree.settle()
+    first = tree.look().roots["packs"]
+    assert (first.files, first.read_bytes, first.unreadable) == (20_000, 20_000, 0)
+    (tree.packs / "pack7" / "d3" / "action_3.yaml").write_bytes(b"changed")
+    second = tree.look(told={"packs": ["pack7"]}).roots["packs"]
+    assert (second.files, second.read_bytes) == (20_000, 7) and second.digest != first.digest
+    assert len([path for path in second.rows if path.endswith(".yaml")]) == 400
+
+
 def test_a_tree_deeper_than_python_and_descriptors(tree: Tree) -> None:
     """It ends, and says what it could not read."""
     deep = tree.packs.joinpath(*["d"] * 400)
