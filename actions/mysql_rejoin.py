@@ -4,6 +4,6 @@ from st2ha.stackstorm import Operation, answered
 class MysqlRejoin(Operation):
     @answered
     def run(self, member, deployment, dry_run=False):
-        from st2ha.mysql import operations
+        from st2ha.mysql import changes
 
-        return operations.rejoin(self.deployment(deployment), member, dry_run)
+        return changes.rejoin(self.deployment(deployment), member, dry_run)

@@ -17,7 +17,7 @@ from lab.mysql import MysqlCluster
 from lab.mysql_writer import MysqlWriter
 from lab.wait import wait_for
 from st2ha.config import Deployment, select
-from st2ha.mysql import operations
+from st2ha.mysql import changes, operations
 from st2ha.mysql.dialect import mariadb
 from st2ha.mysql.gather import questions
 from st2ha.mysql.watch import Watch
@@ -116,7 +116,7 @@ def switchovers(pair: MysqlCluster) -> Iterator[Figure]:
     with MysqlWriter(pair, "switched", PAUSE_S) as load:
         for _ in range(SWITCHOVERS):
             since = time.time()
-            result = operations.switchover(where, "best")
+            result = changes.switchover(where, "best")
             if result.get("outcome") != "done":
                 raise LabError(f"a switchover of the benchmark failed: {result.get('error')}")
             time.sleep(0.4)
@@ -137,7 +137,7 @@ def failovers(pair: MysqlCluster) -> Figure:
         pair.kill("db1")
         time.sleep(0.3)
         began = time.monotonic()
-        action = threading.Thread(target=operations.failover, args=(where, "best"))
+        action = threading.Thread(target=changes.failover, args=(where, "best"))
         action.start()
         wait_for(lambda: _writes(pair, "db2"), 20, "a write", interval_s=0.01)
         took.append(time.monotonic() - began)

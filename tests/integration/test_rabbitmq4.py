@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from lab.rabbitmq4 import Rabbit4Cluster, limitation
-from st2ha.rabbitmq import operations
+from st2ha.rabbitmq import changes, operations
 from tests.rabbit_real import deployment_of
 
 WHY = limitation() or (None if os.environ.get("ST2HA_TEST_RABBITMQ4") else "opt-in: make test-rabbitmq4")
@@ -28,12 +28,12 @@ def test_quorum_queues_are_checked_drained_and_planned(four: Rabbit4Cluster) -> 
     report = operations.check(deployment, canary=True)
     assert report.findings == ()
     assert [row["version"][:2] for row in report.facts["members"]] == ["4."] * 3
-    assert operations.drain_node(deployment, "rabbit2")["outcome"] == "done"
-    assert operations.revive_node(deployment, "rabbit2")["outcome"] == "done"
+    assert changes.drain_node(deployment, "rabbit2")["outcome"] == "done"
+    assert changes.revive_node(deployment, "rabbit2")["outcome"] == "done"
     more = {"default_queue_type": "quorum", "copy_policies_from": "st2"}
-    assert operations.vhost_create(deployment, "st2_v2_5", "st2", more)["outcome"] == "done"
-    assert operations.vhost_create(deployment, "st2_v2_5", "st2", more)["plan"]["steps"] == []
-    assert operations.vhost_delete(deployment, "st2_v2_5")["outcome"] == "done"
+    assert changes.vhost_create(deployment, "st2_v2_5", "st2", more)["outcome"] == "done"
+    assert changes.vhost_create(deployment, "st2_v2_5", "st2", more)["plan"]["steps"] == []
+    assert changes.vhost_delete(deployment, "st2_v2_5")["outcome"] == "done"
 
 
 def test_a_classic_queue_has_one_copy_whatever_the_policy(four: Rabbit4Cluster) -> None:
@@ -42,5 +42,5 @@ def test_a_classic_queue_has_one_copy_whatever_the_policy(four: Rabbit4Cluster) 
     four.declare("st2.classic", "classic")
     deployment = deployment_of(four)
     assert {finding.code for finding in operations.check(deployment).findings} == {"NotMirrored"}
-    rows = {row["queue"]: row["verdict"] for row in operations.quorum_plan(deployment)["queues"]}
+    rows = {row["queue"]: row["verdict"] for row in changes.quorum_plan(deployment)["queues"]}
     assert rows["st2.classic"] == "becomes"

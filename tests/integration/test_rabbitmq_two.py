@@ -8,7 +8,7 @@ import pytest
 
 from lab.rabbitmq import RabbitCluster
 from lab.wait import wait_for
-from st2ha.rabbitmq import operations
+from st2ha.rabbitmq import changes, operations
 from tests.rabbit_real import deployment_of, publishing, read_empty
 
 ONE, TWO = "rabbit1@localhost", "rabbit2@localhost"
@@ -54,9 +54,9 @@ def test_with_pause_minority_both_stand_still(healthy_two: RabbitCluster) -> Non
 
 def test_a_dead_node_is_forgotten(healthy_two: RabbitCluster) -> None:
     deployment = deployment_of(healthy_two)
-    assert operations.forget_node(deployment, "rabbit2")["kind"] == "refused"
+    assert changes.forget_node(deployment, "rabbit2")["kind"] == "refused"
     healthy_two.kill("rabbit2")
     wait_for(lambda: healthy_two.running("rabbit1") == {ONE}, 20, "the loss")
-    assert operations.forget_node(deployment, TWO)["outcome"] == "done"
+    assert changes.forget_node(deployment, TWO)["outcome"] == "done"
     names = {row["name"] for row in healthy_two.api("rabbit1", "GET", "/api/nodes?columns=name")}
     assert names == {ONE}

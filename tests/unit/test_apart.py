@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.wait import wait_for
 from st2ha.apart import apart
 
 BIG = 3_000_000
@@ -49,7 +50,7 @@ def test_one_that_hangs_costs_the_deadline_and_is_ended() -> None:
 def test_no_child_and_no_descriptor_is_left() -> None:
     before = _held()
     apart([partial(time.sleep, 60), _pid, partial(os._exit, 1)], 0.2)
-    assert _held() == before
+    wait_for(lambda: _held() == before, 30, "all of it to be gone")
 
 
 def _held() -> tuple[int, str]:

@@ -16,7 +16,7 @@ LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edg
 """Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
 PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""
-SHARED = ("st2ha.reach", "st2ha.change", "inspect", "importlib.metadata", "concurrent.futures")
+SHARED = ("st2ha.reach", "st2ha.probe", "inspect", "hashlib", "importlib.metadata", "concurrent.futures")
 """What several layers and their drivers import: once, before they part, instead of by each of them."""
 PATIENCE, SPARE_S = 3.0, 5.0
 """A layer asks once or twice, each time within its time-out; so many of them and some seconds more it is waited for."""

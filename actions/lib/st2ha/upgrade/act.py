@@ -19,7 +19,8 @@ from st2ha.mongodb.copy import decide as copy_decide
 from st2ha.mongodb.copy.gather import gather as gather_copy
 from st2ha.naming import count
 from st2ha.plan import Journal, Refused, Step, Verb, execute
-from st2ha.rabbitmq import operations as rabbitmq
+from st2ha.rabbitmq import changes as rabbitmq
+from st2ha.rabbitmq.operations import settings_of
 from st2ha.upgrade import canary, conf, drain, keys, render
 from st2ha.upgrade.parts import Parts, note
 from st2ha.upgrade.phases import PHASES, phase_of
@@ -40,7 +41,7 @@ class Acting(Parts):
     # -- prepare
 
     def create_vhost(self, step: Step) -> str:
-        settings = rabbitmq.settings_of(self.deployment)
+        settings = settings_of(self.deployment)
         user = settings.stackstorm_user
         if not user:
             raise HaError("rabbitmq.stackstorm_user is not set: name StackStorm's user of the broker")

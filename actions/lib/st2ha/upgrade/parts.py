@@ -21,8 +21,8 @@ from st2ha.mongodb.copy.act import Copying
 from st2ha.mongodb.copy.gather import read_record
 from st2ha.mongodb.copy.work import Clients
 from st2ha.plan import Step
-from st2ha.rabbitmq import operations as rabbitmq
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq
+from st2ha.rabbitmq.operations import settings_of
 from st2ha.upgrade import canary, drain
 from st2ha.upgrade.ledger import Ledger
 from st2ha.upgrade.scene import Scene
@@ -134,7 +134,7 @@ class Parts:
         return canary.settings_for(self.deployment.stackstorm, url)
 
     def vhost_exists(self) -> bool:
-        content = gather_rabbitmq(rabbitmq.settings_of(self.deployment)).content
+        content = gather_rabbitmq(settings_of(self.deployment)).content
         if content is None:
             raise HaError("the broker's vhosts could not be read: run rabbitmq_check")
         return content.vhost(self.names.vhost) is not None

@@ -19,8 +19,8 @@ from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
 from st2ha.mongodb.copy.gather import gather as gather_copy
 from st2ha.mongodb.copy.work import Clients
-from st2ha.rabbitmq import operations as rabbitmq
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq
+from st2ha.rabbitmq.operations import settings_of
 from st2ha.report import Report
 from st2ha.st2conf import Options, read, refuse_doubles
 from st2ha.upgrade import conf, drain, rehearsal, render
@@ -122,7 +122,7 @@ def gather(deployment: Deployment, clients: Clients, scene: Scene) -> Preflight:
         health = pool.submit(check, deployment, None)
         nodes = {node.name: pool.submit(_inside, scene, node) for node in upgrade.nodes}
         copy = pool.submit(gather_copy, mongodb, clients.quick, scene.old_database, scene.names.database)
-        broker = pool.submit(gather_rabbitmq, rabbitmq.settings_of(deployment))
+        broker = pool.submit(gather_rabbitmq, settings_of(deployment))
         still_open = pool.submit(_open, clients, scene)
         confs = {node.name: pool.submit(_options, upgrade, node) for node in upgrade.nodes}
         back = {each.node.name: pool.submit(rehearsal.of_conf, upgrade, each) for each in scene.files}
