@@ -23,6 +23,7 @@ ELECT_S = 15.0
 FOLLOW_S = 12.0
 NOTES = 2
 FOLLOW_PAUSE_S = 0.05
+CALM_S = 1.0
 CANARY = "canary"
 
 
@@ -107,13 +108,16 @@ class Acting:
         """Only the primary of the plan's term; the server refuses when no secondary has all writes.
 
         The successor is asked to run in the same breath, over a connection that is open by then: the longer a set has
-        no primary, the likelier a follower drops its sync source, and then majority writes wait a second for it.
+        no primary, the likelier a follower drops its sync source, and then majority writes wait a second for it. For
+        the same reason the moment is one in which no write waits for its majority, if one comes (decision 1).
         """
         with self._client(step.target) as client, self._client(str(step.expect["successor"])) as successor:
             successor.admin.command("ping")
             if not is_writable(client.admin.command("hello")):
                 return "is not primary any more"
             self._still_primary(client, step)
+            with contextlib.suppress(DeadlineExceeded):
+                wait_until(lambda: _in_flight(client), CALM_S, "a moment without a write", pause_s=0)
             try:
                 client.admin.command(
                     "replSetStepDown", STEP_DOWN_S, secondaryCatchUpPeriodSecs=min(10, STEP_DOWN_S - 1), force=False
@@ -181,6 +185,12 @@ def _applied(client: driver.Client) -> OpTime:
     if optime is None:
         raise StepFailed("a member does not tell its position in the oplog")
     return optime
+
+
+def _in_flight(primary: driver.Client) -> Optional[str]:
+    """What was written and is not known to be with a majority."""
+    last = primary.admin.command("hello")["lastWrite"]
+    return None if last["opTime"] == last["majorityOpTime"] else "a write is on its way"
 
 
 def _note(primary: driver.Client) -> OpTime:

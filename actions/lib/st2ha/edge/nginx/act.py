@@ -89,7 +89,7 @@ class Acting:
 
     def _unproved(self, name: str, target: Target) -> Optional[str]:
         """The first path whose answer is not right, or does not come from the group."""
-        marker = ask_marker(self.edge, self.nginx, name, self.edge.timeout_s)
+        marker = Marker(target.generation, target.group) if target.generation else None
         return faulty(ask_front(self.edge, self.nginx, name, marker, self._context), self.edge, target.group)
 
     @functools.cached_property

@@ -44,15 +44,16 @@ owned() {
   file=$(readlink -f -- "$1"); dir=${file%/*}; name=${file##*/}
   part "owned $1"
   if [ -w "$file" ] && [ -w "$dir" ]; then echo writable; else echo readonly; fi
-  if [ -e "$dir/.$name.st2ha-old" ]; then echo unfinished; else echo finished; fi
+  former=$dir/.$name.st2ha-old
+  if [ -e "$former" ]; then echo unfinished; else echo finished; former=$dir/.$name.st2ha-former; fi
   content "$file"
-  content "$dir/.$name.st2ha-former"
+  content "$former"
 }
 """
 WRITE = r"""
 set -eu
 digest() { now=absent; if [ -e "$1" ]; then now=$(sha256sum <"$1"); now=${now%% *}; fi; }
-placed=
+placed= written=
 place() {
   if [ "$placed" = "$1" ]; then return 0; fi
   placed=$1; file=$(readlink -f -- "$1"); old=${file%/*}/.${file##*/}.st2ha
@@ -60,12 +61,12 @@ place() {
 check() {
   place "$1"
   digest "$file"
-  if [ "$now" != "$2" ] && [ "$now" != "$3" ]; then echo "$1 has changed since it was read" >&2; exit 75; fi
+  if [ "$now" = "$3" ]; then written="$written|$1|"; return 0; fi
+  if [ "$now" != "$2" ]; then echo "$1 has changed since it was read" >&2; exit 75; fi
 }
 put() {
+  case $written in *"|$1|"*) return 0 ;; esac
   place "$1"
-  digest "$file"
-  if [ "$now" = "$2" ]; then return 0; fi
   cp -p -- "$file" "$old-new"
   base64 -d >"$old-new"
   digest "$old-new"
@@ -80,17 +81,17 @@ load() { # a signal to what is nginx, as `-s reload` would send it after reading
   case $title in
     *"master process"*)
       workers=; read -r workers 2>/dev/null <"/proc/$pid/task/$pid/children" || :
-      kill -s HUP "$pid" && retired ;;
-    *) "$program" -s reload -c "$config" ;;
+      kill -s HUP "$pid" ;;
+    *) workers=; "$program" -s reload -c "$config" ;;
   esac
 }
 retired() { # the former workers take no connection any more; a reload that failed in silence shows in the proof
-  tries=50
+  tries=100
   for each in $workers; do
     while [ "$tries" -gt 0 ]; do
       title=; read -r title 2>/dev/null <"/proc/$each/cmdline" || :
       case $title in *"worker process"*"shutting down"*) break ;; *"worker process"*) ;; *) break ;; esac
-      sleep 0.02; tries=$((tries - 1))
+      sleep 0.01; tries=$((tries - 1))
     done
   done
 }
@@ -127,8 +128,9 @@ def write_script(
         lines.append(f"put {quoted[path]} {to_be} <<'END'\n{base64.encodebytes(content).decode()}END\n")
     lines.append(
         'if ! words=$("$program" -t -q -c "$config" 2>&1); then printf "%s\\n" "$words" >&2; exit 76; fi\n'
-        f'trap - EXIT\nfor each in {each}; do keep "$each"; done\n'
-        f"load || exit {NOT_TOLD}\n"
+        "trap - EXIT\ntold=yes\nload || told=no\n"
+        f'for each in {each}; do keep "$each"; done\n'
+        f'if [ "$told" = no ]; then exit {NOT_TOLD}; fi\nretired\n'
     )
     return "".join(lines).encode()
 
