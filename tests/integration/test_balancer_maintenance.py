@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from lab.boxes import limitation
 from lab.edge_switch import SwitchLab
 from tests.edge_real import write_config
 
@@ -20,20 +19,11 @@ PACK = Path(__file__).resolve().parents[2]
 MAIN = "import sys; from st2ha.local.cli import main; sys.exit(main(sys.argv[2:], sys.argv[1]))"
 
 
-@pytest.fixture(scope="module")
-def movable() -> Iterator[SwitchLab]:
-    """An edge whose VIP can be moved by plan."""
-    if why := limitation():
-        pytest.skip(why)
-    with SwitchLab() as lab:
-        yield lab
-
-
 @pytest.fixture
-def edge(movable: SwitchLab) -> Iterator[SwitchLab]:
-    with movable.inside("client"):
-        yield movable
-    movable.restore()
+def edge(switch_session: SwitchLab) -> Iterator[SwitchLab]:
+    with switch_session.inside("client"):
+        yield switch_session
+    switch_session.restore()
 
 
 def maintenance(edge: SwitchLab, tmp: Path, balancer: str, *words: str) -> tuple[int, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.boxes import HUB, limitation
+from lab.boxes import HUB
 from lab.edge import BALANCERS, VIP
 from lab.edge_switch import SwitchLab
 from lab.wait import wait_for
@@ -23,18 +23,11 @@ from tests.edge_real import st2ha, where
 DEADLINE_S = 30
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[SwitchLab]:
-    if why := limitation():
-        pytest.skip(why)
-    with SwitchLab() as edge, edge.inside(HUB):
-        yield edge
-
-
 @pytest.fixture
-def edge(lab: SwitchLab) -> Iterator[SwitchLab]:
-    yield lab
-    lab.restore()
+def edge(switch_session: SwitchLab) -> Iterator[SwitchLab]:
+    with switch_session.inside(HUB):
+        yield switch_session
+    switch_session.restore()
 
 
 def codes(report: Report) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.boxes import HUB, limitation
+from lab.boxes import HUB
 from lab.edge import BALANCERS, VIP
 from lab.edge_switch import SWITCH, SwitchLab
 from lab.wait import wait_for
@@ -24,19 +24,12 @@ VIP_BLOCKED = (
 )
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[SwitchLab]:
-    if why := limitation():
-        pytest.skip(why)
-    with SwitchLab() as edge, edge.inside(HUB):
-        yield edge
-
-
 @pytest.fixture
-def edge(lab: SwitchLab) -> Iterator[SwitchLab]:
-    settled(lab)
-    yield lab
-    lab.restore()
+def edge(switch_session: SwitchLab) -> Iterator[SwitchLab]:
+    with switch_session.inside(HUB):
+        settled(switch_session)
+        yield switch_session
+    switch_session.restore()
 
 
 def settled(edge: SwitchLab) -> None:
