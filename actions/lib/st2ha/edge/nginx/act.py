@@ -12,7 +12,7 @@ from st2ha.change import wait_until
 from st2ha.edge.content import Reply, amiss
 from st2ha.edge.nginx.decide import Target
 from st2ha.edge.nginx.facts import Front, Marker
-from st2ha.edge.nginx.gather import ask_front, ask_marker
+from st2ha.edge.nginx.gather import ask_front, ask_markers
 from st2ha.edge.nginx.script import CHANGED, NGINX_REFUSES, NOT_TOLD, write_script
 from st2ha.edge.paths import context_of
 from st2ha.edge.settings import Edge, Nginx
@@ -20,8 +20,8 @@ from st2ha.errors import CommandFailed, DeadlineExceeded, StepFailed, WorldChang
 from st2ha.plan import Step, Verb
 from st2ha.probe import Silent
 
-IN_A_ROW = 3
-"""Fresh connections that must tell the new generation, one after the other: several workers accept."""
+CONNECTIONS = 3
+"""Fresh ones that must tell the new generation: several workers accept."""
 LOG_LINES = 40
 
 
@@ -78,9 +78,7 @@ class Acting:
 
     def _old(self, name: str, target: Target) -> Optional[str]:
         """What shows that the files do not run yet; files without a marker run when no marker is told any more."""
-        quick_s = min(self.edge.timeout_s, 1.0)
-        for _ in range(IN_A_ROW):
-            marker = ask_marker(self.edge, self.nginx, name, quick_s)
+        for marker in ask_markers(self.edge, self.nginx, name, CONNECTIONS, min(self.edge.timeout_s, 1.0)):
             found = marker.generation if isinstance(marker, Marker) else None
             if found != target.generation:
                 said = marker.reason if isinstance(marker, Silent) else f"generation {found}, not {target.generation}"

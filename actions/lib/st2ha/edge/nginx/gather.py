@@ -115,25 +115,26 @@ def front_of(name: str, marker: Union[Marker, Silent, None], replies: Replies) -
     )
 
 
-def ask_marker(edge: Edge, nginx: Nginx, name: str, timeout_s: float) -> Union[Marker, Silent, None]:
-    """What runs at an address right now."""
-    question = _marker_question(nginx, name, edge.addresses[name])
-    return _marker(ask_all([question], ask, timeout_s)[question])
+def ask_markers(edge: Edge, nginx: Nginx, name: str, times: int, timeout_s: float) -> list[Union[Marker, Silent, None]]:
+    """What so many fresh connections are told at an address right now."""
+    questions = [_marker_question(nginx, name, edge.addresses[name], number) for number in range(times)]
+    return [_marker(reply) for reply in ask_all(questions, ask, timeout_s).values()]
 
 
 def ask_front(
     edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None], context: Optional[ssl.SSLContext]
 ) -> Front:
-    """One address, by clients' paths and through the upstreams."""
+    """One address, by clients' paths and, of a balancer, through the upstreams."""
     address = edge.addresses[name]
     questions = public_questions(edge, name, address)
-    questions += inner_questions(edge, nginx, name, address, marker, members=False)
+    if name != "vip":
+        questions += inner_questions(edge, nginx, name, address, marker, members=False)
     replies = ask_all(questions, lambda question, attempt: ask(question, attempt, context), edge.timeout_s)
     return front_of(name, marker, replies)
 
 
-def _marker_question(nginx: Nginx, name: str, address: str) -> Question:
-    return Question(("marker", name), address, nginx.marker_port, GENERATION)
+def _marker_question(nginx: Nginx, name: str, address: str, number: int = 0) -> Question:
+    return Question(("marker", name, str(number)), address, nginx.marker_port, GENERATION)
 
 
 def _disk(answer: object) -> Union[Disk, Unread]:
