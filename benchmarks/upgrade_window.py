@@ -18,10 +18,12 @@ import yaml
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
 from lab.cluster import ROOT
+from lab.edge import EdgeLab
 from lab.errors import LabError
 from lab.mongodb import MongoCluster
 from lab.rabbitmq import RabbitCluster
 from lab.stackstorm import TwoSides
+from lab.stackstorm_edge import EdgeSides
 from lab.stackstorm_traffic import Traffic
 
 READS_S, CALM_S = 500, 2.0
@@ -51,8 +53,8 @@ class Window:
 
 def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str) -> Window:
     """An upgrade of the database st2 to `name` and its rollback. The load of requests runs through both switches."""
-    with tempfile.TemporaryDirectory() as directory, TwoSides(mongo, rabbit, Path(directory), name) as sides:
-        return _upgrade(sides, directory)
+    with EdgeLab() as edge, tempfile.TemporaryDirectory() as directory:
+        return _upgrade(EdgeSides(mongo, rabbit, Path(directory), edge, name=name), directory)
 
 
 def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Figure]:
@@ -60,7 +62,7 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
     how = f"{sizes[1]} documents, stand-ins, {large.rate:.0f} new connections/s, 1 run"
     words = f"sensors' first stop to their last start: {large.steps}; longest pause of executions {large.pause_s:.2f} s"
     yield Figure("upgrade_window", large.window_s, 5, "s", words, how)
-    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "both, one after the other", how)
+    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "nginx_switch of two balancers, all of its call", how)
     words = f"of {large.requests} through both switches; {small.failed} of {small.requests} with the small database"
     yield Figure("failed_requests", float(large.failed + small.failed), 0, "", words, how)
     words = f"bin/st2ha from its start to the old side's first answer; {small.rollback_s:.2f} s with the small database"
@@ -71,8 +73,8 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
 
 
 def _upgrade(sides: TwoSides, directory: str) -> Window:
-    config = {"deployments": [sides.deployment()]}
-    with contextlib.ExitStack() as stack:
+    with sides, contextlib.ExitStack() as stack:
+        config = {"deployments": [sides.deployment()]}
         with Traffic(sides) as traffic:
             for action in ("prepare", "verify"):
                 _run(config, action)

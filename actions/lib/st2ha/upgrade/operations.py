@@ -242,7 +242,7 @@ def _phase(
             raise HaError(driver.words(error)) from None
         finally:
             for each in acting:
-                each.copying.close()
+                each.close()
             if leased:
                 with contextlib.suppress(PyMongoError):
                     it.ledger.release()
