@@ -189,7 +189,7 @@ class Ledger:
         Once more after an election, even if the first write did come through: a step told twice does no harm.
         """
         number = {"number": {"$size": {"$ifNull": ["$steps", []]}}}
-        after = driver.through_election(
+        after: Any = driver.through_election(
             lambda: self._upgrades.find_one_and_update(
                 {"_id": self.name}, change, number, upsert=True, return_document=ReturnDocument.AFTER
             )
