@@ -124,6 +124,7 @@ def st2stream(node: Node) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
+            self._write(b": beat\n\n")  # something at once, as st2stream does
             node.ending.wait(BEAT_S)  # who only looks is gone by then
             while self._write(b": beat\n\n") and not node.ending.is_set():
                 try:
