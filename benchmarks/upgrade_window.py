@@ -45,6 +45,7 @@ class Window:
     switch_s: float
     steps: str
     failed: int
+    failures: str
     requests: int
     rate: float
     pause_s: float
@@ -64,7 +65,8 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
     yield Figure("upgrade_window", large.window_s, 5, "s", words, how)
     yield Figure("balancer_switch", large.switch_s, 0.5, "s", "nginx_switch of two balancers, all of its call", how)
     words = f"of {large.requests} through both switches; {small.failed} of {small.requests} with the small database"
-    yield Figure("failed_requests", float(large.failed + small.failed), 0, "", words, how)
+    kinds = "; ".join(filter(None, (large.failures, small.failures)))
+    yield Figure("failed_requests", float(large.failed + small.failed), 0, "", f"{words} {kinds}".strip(), how)
     words = f"bin/st2ha from its start to the old side's first answer; {small.rollback_s:.2f} s with the small database"
     yield Figure("rollback_to_serving", large.rollback_s, 3, "s", words, how)
     beside = f"{large.window_s:.2f} s, {small.window_s:.2f} s"
@@ -75,7 +77,7 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
 def _upgrade(sides: TwoSides, directory: str) -> Window:
     with sides, contextlib.ExitStack() as stack:
         config = {"deployments": [sides.deployment()]}
-        with Traffic(sides) as traffic:
+        with Traffic(sides, reads_s=1) as traffic:
             for action in ("prepare", "verify"):
                 _run(config, action)
             clients = stack.enter_context(_clients(sides))
@@ -88,12 +90,14 @@ def _upgrade(sides: TwoSides, directory: str) -> Window:
         if traffic.twice():
             raise LabError(f"done twice: {traffic.twice()[:3]}")
         rollback_s = _rollback(sides, config, directory)
+    kinds = [*(f"{kind} {number}x" for kind, number in clients["failures"].items()), *traffic.failed]
     failures, answered = sum(clients["failures"].values()), sum(clients["answered"].values())
     return Window(
         window_s=told["facts"]["window_s"],
         switch_s=sum(took for verb, took in told["steps"] if verb == "switch"),
         steps=", ".join(f"{verb} {took:.2f}" for verb, took in dict(told["steps"]).items()),
         failed=len(traffic.failed) + failures,
+        failures="; ".join(kinds[:3]),
         requests=traffic.reads + len(traffic.jobs) + answered + failures,
         rate=(answered + failures) / clients["took_s"],
         pause_s=_longest_pause(sides, began, ended),

@@ -16,7 +16,7 @@ from lab.stackstorm_node import EVENTS, Node, Publisher, again, request_executio
 
 PAGE = b"<!DOCTYPE html><html><head><title>StackStorm</title></head><body></body></html>"
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(PAGE), PAGE)
-BEAT_S = 0.2
+AT_ONCE_S, BEAT_S = 0.01, 0.2
 
 
 class Server(ThreadingHTTPServer):
@@ -25,10 +25,12 @@ class Server(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 256
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(AT_ONCE_S)
         try:
-            head = request.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            head = request.recv(4096, socket.MSG_PEEK)
         except OSError:
             head = b""
+        request.settimeout(None)
         if not (head.startswith(b"GET / HTTP/1.0\r\n") and head.endswith(b"\r\n\r\n")):
             return super().process_request(request, client_address)
         with contextlib.suppress(OSError):

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.cluster import ROOT
 from lab.process import MARKER
 
+ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 
 
