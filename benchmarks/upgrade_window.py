@@ -77,7 +77,7 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
 def _upgrade(sides: TwoSides, directory: str) -> Window:
     with sides, contextlib.ExitStack() as stack:
         config = {"deployments": [sides.deployment()]}
-        with Traffic(sides, reads_s=1) as traffic:
+        with Traffic(sides, jobs_s=2, reads_s=1, events_s=2) as traffic:
             for action in ("prepare", "verify"):
                 _run(config, action)
             clients = stack.enter_context(_clients(sides))

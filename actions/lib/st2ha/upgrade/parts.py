@@ -31,7 +31,7 @@ from st2ha.upgrade.settings import EDGE, Node
 
 WITHOUT = frozenset({drain.SCHEDULING})
 """What is to be executed next is not copied: the new side's scheduler would execute it a second time."""
-POLL_S = 0.02
+POLL_S = 0.05
 
 
 class Parts:
