@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ import json, sys
 from st2ha.config import select
 from st2ha.upgrade import operations
 result = getattr(operations, sys.argv[2])(select(json.loads(sys.argv[1])))
-steps = [[s["verb"], s["took_s"]] for s in result.get("steps_done", ())]
-print(json.dumps({"error": result.get("error"), "facts": result.get("facts", {}), "steps": steps}))
+told = {"error": result.get("error"), "facts": result.get("facts", {}), "steps": result.get("steps_done", ())}
+print(json.dumps(told))
 """
 
 
@@ -52,10 +52,10 @@ class Window:
     rollback_s: float
 
 
-def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str) -> Window:
+def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str, say: Callable[[str], None]) -> Window:
     """An upgrade of the database st2 to `name` and its rollback. The load of requests runs through both switches."""
     with EdgeLab() as edge, tempfile.TemporaryDirectory() as directory:
-        return _upgrade(EdgeSides(mongo, rabbit, Path(directory), edge, name=name), directory)
+        return _upgrade(EdgeSides(mongo, rabbit, Path(directory), edge, name=name), directory, say)
 
 
 def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Figure]:
@@ -74,7 +74,7 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
     yield Figure("window_by_size", large.window_s / small.window_s, 1.2, "x", beside, against)
 
 
-def _upgrade(sides: TwoSides, directory: str) -> Window:
+def _upgrade(sides: TwoSides, directory: str, say: Callable[[str], None]) -> Window:
     with sides, contextlib.ExitStack() as stack:
         config = {"deployments": [sides.deployment()]}
         with Traffic(sides, jobs_s=2, reads_s=1, events_s=2) as traffic:
@@ -84,6 +84,8 @@ def _upgrade(sides: TwoSides, directory: str) -> Window:
             began = time.time()
             told = _run(config, "cutover")
             ended = time.time()
+            for step in told["steps"]:
+                say("  {verb} {target}: {took_s:.2f} s, {note}".format(**step))
             time.sleep(CALM_S)
             traffic.stop()
             traffic.settle()
@@ -94,8 +96,8 @@ def _upgrade(sides: TwoSides, directory: str) -> Window:
     failures, answered = sum(clients["failures"].values()), sum(clients["answered"].values())
     return Window(
         window_s=told["facts"]["window_s"],
-        switch_s=sum(took for verb, took in told["steps"] if verb == "switch"),
-        steps=", ".join(f"{verb} {took:.2f}" for verb, took in dict(told["steps"]).items()),
+        switch_s=sum(step["took_s"] for step in told["steps"] if step["verb"] == "switch"),
+        steps=", ".join("{verb} {took_s:.2f}".format(**step) for step in told["steps"]),
         failed=len(traffic.failed) + failures,
         failures="; ".join(kinds[:3]),
         requests=traffic.reads + len(traffic.jobs) + answered + failures,
