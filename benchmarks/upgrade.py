@@ -24,11 +24,11 @@ def measure(say: Callable[[str], None]) -> Iterator[Figure]:
     with RabbitCluster(members=3) as rabbit:
         with _filled(SMALL, say) as rs:
             say(f"an upgrade of {SMALL} documents, and back")
-            small = upgrade_window.measure(rs, rabbit, f"{TARGET}_small")
+            small = upgrade_window.measure(rs, rabbit, f"{TARGET}_small", say)
         with _filled(DOCUMENTS, say) as rs:
             yield from upgrade_copy.measure(rs, DOCUMENTS, say)
             say("an upgrade with this copy, and back")
-            large = upgrade_window.measure(rs, rabbit, TARGET)
+            large = upgrade_window.measure(rs, rabbit, TARGET, say)
     yield from upgrade_window.figures(small, large, (SMALL, DOCUMENTS))
 
 

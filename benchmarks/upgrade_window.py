@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ import yaml
 from benchmarks.figures import Figure
 from benchmarks.startup import environment
 from lab.cluster import ROOT
+from lab.edge import EdgeLab
 from lab.errors import LabError
 from lab.mongodb import MongoCluster
 from lab.rabbitmq import RabbitCluster
 from lab.stackstorm import TwoSides
+from lab.stackstorm_edge import EdgeSides
 from lab.stackstorm_traffic import Traffic
 
 READS_S, CALM_S = 500, 2.0
@@ -30,8 +32,8 @@ import json, sys
 from st2ha.config import select
 from st2ha.upgrade import operations
 result = getattr(operations, sys.argv[2])(select(json.loads(sys.argv[1])))
-steps = [[s["verb"], s["took_s"]] for s in result.get("steps_done", ())]
-print(json.dumps({"error": result.get("error"), "facts": result.get("facts", {}), "steps": steps}))
+told = {"error": result.get("error"), "facts": result.get("facts", {}), "steps": result.get("steps_done", ())}
+print(json.dumps(told))
 """
 
 
@@ -43,16 +45,17 @@ class Window:
     switch_s: float
     steps: str
     failed: int
+    failures: str
     requests: int
     rate: float
     pause_s: float
     rollback_s: float
 
 
-def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str) -> Window:
+def measure(mongo: MongoCluster, rabbit: RabbitCluster, name: str, say: Callable[[str], None]) -> Window:
     """An upgrade of the database st2 to `name` and its rollback. The load of requests runs through both switches."""
-    with tempfile.TemporaryDirectory() as directory, TwoSides(mongo, rabbit, Path(directory), name) as sides:
-        return _upgrade(sides, directory)
+    with EdgeLab() as edge, tempfile.TemporaryDirectory() as directory:
+        return _upgrade(EdgeSides(mongo, rabbit, Path(directory), edge, name=name), directory, say)
 
 
 def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Figure]:
@@ -60,9 +63,10 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
     how = f"{sizes[1]} documents, stand-ins, {large.rate:.0f} new connections/s, 1 run"
     words = f"sensors' first stop to their last start: {large.steps}; longest pause of executions {large.pause_s:.2f} s"
     yield Figure("upgrade_window", large.window_s, 5, "s", words, how)
-    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "both, one after the other", how)
+    yield Figure("balancer_switch", large.switch_s, 0.5, "s", "nginx_switch of two balancers, all of its call", how)
     words = f"of {large.requests} through both switches; {small.failed} of {small.requests} with the small database"
-    yield Figure("failed_requests", float(large.failed + small.failed), 0, "", words, how)
+    kinds = "; ".join(filter(None, (large.failures, small.failures)))
+    yield Figure("failed_requests", float(large.failed + small.failed), 0, "", f"{words} {kinds}".strip(), how)
     words = f"bin/st2ha from its start to the old side's first answer; {small.rollback_s:.2f} s with the small database"
     yield Figure("rollback_to_serving", large.rollback_s, 3, "s", words, how)
     beside = f"{large.window_s:.2f} s, {small.window_s:.2f} s"
@@ -70,28 +74,32 @@ def figures(small: Window, large: Window, sizes: tuple[int, int]) -> Iterator[Fi
     yield Figure("window_by_size", large.window_s / small.window_s, 1.2, "x", beside, against)
 
 
-def _upgrade(sides: TwoSides, directory: str) -> Window:
-    config = {"deployments": [sides.deployment()]}
-    with contextlib.ExitStack() as stack:
-        with Traffic(sides) as traffic:
+def _upgrade(sides: TwoSides, directory: str, say: Callable[[str], None]) -> Window:
+    with sides, contextlib.ExitStack() as stack:
+        config = {"deployments": [sides.deployment()]}
+        with Traffic(sides, jobs_s=2, reads_s=1, events_s=2) as traffic:
             for action in ("prepare", "verify"):
                 _run(config, action)
             clients = stack.enter_context(_clients(sides))
             began = time.time()
             told = _run(config, "cutover")
             ended = time.time()
+            for step in told["steps"]:
+                say("  {verb} {target}: {took_s:.2f} s, {note}".format(**step))
             time.sleep(CALM_S)
             traffic.stop()
             traffic.settle()
         if traffic.twice():
             raise LabError(f"done twice: {traffic.twice()[:3]}")
         rollback_s = _rollback(sides, config, directory)
+    kinds = [*(f"{kind} {number}x" for kind, number in clients["failures"].items()), *traffic.failed]
     failures, answered = sum(clients["failures"].values()), sum(clients["answered"].values())
     return Window(
         window_s=told["facts"]["window_s"],
-        switch_s=sum(took for verb, took in told["steps"] if verb == "switch"),
-        steps=", ".join(f"{verb} {took:.2f}" for verb, took in dict(told["steps"]).items()),
+        switch_s=sum(step["took_s"] for step in told["steps"] if step["verb"] == "switch"),
+        steps=", ".join("{verb} {took_s:.2f}".format(**step) for step in told["steps"]),
         failed=len(traffic.failed) + failures,
+        failures="; ".join(kinds[:3]),
         requests=traffic.reads + len(traffic.jobs) + answered + failures,
         rate=(answered + failures) / clients["took_s"],
         pause_s=_longest_pause(sides, began, ended),

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from lab.cluster import ROOT
 from lab.process import MARKER
 
+ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 
 
@@ -30,9 +31,9 @@ def running(directory: Path, name: str) -> int | None:
     return pid if state != "Z" and name.encode() in words else None
 
 
-def start(directory: Path, name: str) -> None:
-    """Start unless it runs."""
-    if running(directory, name) is None:
+def start(directory: Path, *names: str) -> None:
+    """Start those that do not run."""
+    for name in [each for each in names if running(directory, each) is None]:
         with open(directory / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "lab.stackstorm_standin", name, str(directory)], cwd=ROOT,
@@ -42,17 +43,21 @@ def start(directory: Path, name: str) -> None:
         (directory / f"{name}.pid").write_text(str(process.pid))
 
 
-def stop(directory: Path, name: str) -> None:
-    """End it, by force after STOP_S."""
-    pid, end = running(directory, name), time.monotonic() + STOP_S
-    if pid is None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        while running(directory, name) is not None:
-            if time.monotonic() > end:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
+def stop(directory: Path, *names: str) -> None:
+    """End them, all at once as systemctl does; by force after STOP_S."""
+    end = time.monotonic() + STOP_S
+    _signal(directory, names, signal.SIGTERM)
+    while left := [name for name in names if running(directory, name) is not None]:
+        if time.monotonic() > end:
+            _signal(directory, left, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _signal(directory: Path, names: Iterable[str], number: signal.Signals) -> None:
+    for pid in (running(directory, name) for name in names):
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def main(arguments: list[str]) -> int:
@@ -61,8 +66,7 @@ def main(arguments: list[str]) -> int:
         states = ["inactive" if running(directory, name) is None else "active" for name in arguments[2:]]
         print("\n".join(states))
         return 0 if "active" in states else 3
-    for name in arguments[2:]:
-        {"start": start, "stop": stop}[arguments[1]](directory, name)
+    {"start": start, "stop": stop}[arguments[1]](directory, *arguments[2:])
     return 0
 
 

@@ -10,6 +10,7 @@ the execution, `event` with the outside event, `tick` with the timer's number.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -107,3 +108,4 @@ if __name__ == "__main__":
         Node(Path(sys.argv[2])).ending.wait()
     else:
         ROLES[sys.argv[1]](Node(Path(sys.argv[2])))
+    os._exit(0)  # the driver's threads would be waited for, up to a second each

@@ -61,8 +61,7 @@ def test_a_cutover_switches_the_standby_first_and_starts_sensors_last() -> None:
         "switch lb1",
         "finish_old st2",
         "hand_over st2_v2_5",
-        "start_inflow new1",
-        "start_inflow new2",
+        "start_inflow new1, new2",
         "canary_vip http://vip",
         "end_streams old1",
     ]

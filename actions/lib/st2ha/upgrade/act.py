@@ -105,6 +105,8 @@ class Acting(Parts):
     # -- drain, catch-up, cutover
 
     def catch_up_first(self, step: Step) -> str:
+        """Also the first look at what is open: a broker that does not answer is found before the window."""
+        self.still_open(self.scene.old_database, self.scene.old_urls)
         return self.brought_over("changed documents are the same on both sides, before the window")
 
     def stop_inflow(self, step: Step) -> str:
@@ -124,9 +126,8 @@ class Acting(Parts):
 
     def finish_old(self, step: Step) -> str:
         """Requests that the old side took before the switch are executed there; their traces come over."""
+        time.sleep(max(0.0, self.switched + GRACE_S - time.monotonic()))  # an old worker may still hand a request on
         waited_s = self.drained(self.upgrade.drain_s)
-        time.sleep(GRACE_S)  # a balancer's old worker may still hand a request on
-        waited_s += self.drained(self.upgrade.drain_s)
         if not self.handed_over():
             self.ledger.set(followed_mark=self.mark())
         return f"{self.brought_over('late documents came over')}; drained after {waited_s:.2f} s"

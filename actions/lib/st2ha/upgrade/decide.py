@@ -120,7 +120,7 @@ def downgrade(scene: Scene) -> list[str]:
 
 
 def _steps(scene: Scene, verb: str) -> list[Step]:
-    """One step a node, a balancer, or in all."""
+    """One step a file, a balancer, or in all: services of all nodes are told at once."""
     upgrade = scene.upgrade
     if verb == "write_conf":
         return [
@@ -137,8 +137,8 @@ def _steps(scene: Scene, verb: str) -> list[Step]:
     services = _services(scene).get(verb)
     if services is not None:
         nodes, words, names = services
-        own = [(node.name, node.of(names)) for node in nodes]
-        return [Step(verb, name, words, {"services": each}) for name, each in own if each]
+        own = {node.name: node.of(names) for node in nodes if node.of(names)}
+        return [Step(verb, ", ".join(own), words, {"services": own})] if own else []
     if verb == "restore_conf":
         return [Step(verb, node.name, "as it was before") for node in upgrade.new.nodes]
     if verb == "canary_vip" and upgrade.vip_api_url is None:

@@ -1,6 +1,6 @@
 """What of a side is still open: executions, queue items, trigger instances, messages. Drained means: nothing.
 
-Source: the final states of st2common/constants/action.py; the durable queues of st2common/transport/queues.py.
+Source: the final states of st2common/constants/action.py.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-import pika
 from bson import ObjectId
-from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from st2ha.errors import HaError
 from st2ha.mongodb import client as driver
 from st2ha.naming import count
+from st2ha.upgrade.queues import Queues
 
 FINAL = ("succeeded", "failed", "timeout", "abandoned", "canceled")
 INQUIRY, PAUSED = "pending", "paused"
@@ -30,11 +28,6 @@ OURS = "ST2_ACTION_EXECUTION_ID"
 SCHEDULING = "action_execution_scheduling_queue_item_d_b"
 TRIGGERS = "trigger_instance_d_b"
 TRIGGERS_DONE = ("processed", "processing_failed")
-QUEUES = (
-    "st2.actionrunner.req", "st2.actionrunner.work", "st2.actionrunner.cancel", "st2.actionrunner.pause",
-    "st2.actionrunner.resume", "st2.workflow.work", "st2.workflow.resume", "st2.workflow.action.update",
-    "st2.notifiers.execution.work", "st2.trigger_instances_dispatch.rules_engine", "st2.resultstracker.work",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ def listed(numbers: Sequence[str]) -> str:
     return ", ".join(numbers[:LISTED]) + (f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else "")
 
 
-def look(client: driver.Client, database: str, urls: list[str], timeout_s: float) -> Open:
+def look(client: driver.Client, database: str, queues: Queues) -> Open:
     """Count; HaError if the broker cannot be asked."""
     data = client[database]
     wanted = {"status": {"$nin": list(FINAL)}, "_id": {"$nin": ourselves(data, os.environ.get(OURS))}}
@@ -101,7 +94,7 @@ def look(client: driver.Client, database: str, urls: list[str], timeout_s: float
         paused=_numbers([each for each in waiting if each not in inquiries]),
         scheduled=data[SCHEDULING].count_documents({}),
         triggers=data[TRIGGERS].count_documents({"status": {"$nin": list(TRIGGERS_DONE)}}),
-        messages=_messages(urls, timeout_s),
+        messages=queues.messages(),
     )
 
 
@@ -128,35 +121,3 @@ def ourselves(data: Any, execution: Optional[str]) -> list[Any]:
             found += [inner["_id"]] if inner else []
         execution = row.get("parent")
     return found
-
-
-def _messages(urls: list[str], timeout_s: float) -> int:
-    """In StackStorm's durable queues, by AMQP: the management API's numbers are seconds old."""
-    words = "no URL"
-    for url in urls:
-        parameters = pika.URLParameters(url)
-        parameters.socket_timeout = parameters.stack_timeout = parameters.blocked_connection_timeout = timeout_s
-        try:
-            connection = pika.BlockingConnection(parameters)
-        except (AMQPError, OSError) as error:
-            words = type(error).__name__
-            continue
-        try:
-            return sum(_depth(connection, name) for name in QUEUES)
-        except (AMQPError, OSError) as error:
-            words = type(error).__name__
-        finally:
-            if connection.is_open:
-                connection.close()
-    raise HaError(f"no broker of the old side's st2.conf could be asked for its queues ({words}): run rabbitmq_check")
-
-
-def _depth(connection: Any, name: str) -> int:
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(name, passive=True).method.message_count)
-    except ChannelClosedByBroker:
-        return 0  # there is no such queue
-    finally:
-        if channel.is_open:
-            channel.close()

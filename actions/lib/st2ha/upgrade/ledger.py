@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
@@ -170,10 +171,8 @@ class Ledger:
 
     def _written(self, phase: str, verb: Verb, step: Step) -> str:
         row = {"phase": phase, "verb": step.verb, "target": step.target, "because": step.because, "at": _now()}
-        self._update({"$push": {"steps": row}})
+        number = self._update({"$push": {"steps": row}}) - 1
         note = verb(step)
-        last = driver.through_election(lambda: self._upgrades.find_one({"_id": self.name}, {"steps": 1})) or {}
-        number = len(last.get("steps", ())) - 1
         self._update({"$set": {f"steps.{number}.done_at": _now(), f"steps.{number}.note": note}})
         return note
 
@@ -184,9 +183,18 @@ class Ledger:
     def set(self, **values: Any) -> None:
         self._update({"$set": values})
 
-    def _update(self, change: dict[str, Any]) -> None:
-        """Once more after an election, even if the first write did come through: a step told twice does no harm."""
-        driver.through_election(lambda: self._upgrades.update_one({"_id": self.name}, change, upsert=True))
+    def _update(self, change: dict[str, Any]) -> int:
+        """The number of steps now on the page.
+
+        Once more after an election, even if the first write did come through: a step told twice does no harm.
+        """
+        number = {"number": {"$size": {"$ifNull": ["$steps", []]}}}
+        after: Any = driver.through_election(
+            lambda: self._upgrades.find_one_and_update(
+                {"_id": self.name}, change, number, upsert=True, return_document=ReturnDocument.AFTER
+            )
+        )
+        return int(after["number"])
 
     def begin_anew(self, created: tuple[str, ...]) -> None:
         """After a rollback: the next attempt has a page of its own, which knows what is still there of ours."""

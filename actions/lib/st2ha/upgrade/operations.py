@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,9 +41,10 @@ class Desk:
     options: Options
     names: conf.Names
 
-    def look(self) -> Scene:
+    def look(self, files: bool = False) -> Scene:
+        """`files`: with the new nodes' st2.conf; without them no new node needs to answer."""
         broker = self.deployment.rabbitmq
-        return gather(self.upgrade, self.ledger, self.options, self.names, broker.vhost if broker else None)
+        return gather(self.upgrade, self.ledger, self.options, self.names, broker.vhost if broker else None, files)
 
 
 @contextlib.contextmanager
@@ -60,7 +62,7 @@ def plan(deployment: Deployment, force: bool = False) -> dict[str, Any]:
     """Every phase's steps and every difference that would be written; writes nothing."""
     began = time.monotonic()
     with desk(deployment, 60.0) as it:
-        scene = it.look()
+        scene = it.look(files=True)
         rows = []
         for phase in PHASES:
             decision = decide.steps_of(scene, phase)
@@ -88,7 +90,7 @@ def check_before(deployment: Deployment, force: bool = False) -> Report:
     """The preflight: everything that must hold before the upgrade begins; writes nothing."""
     began = time.monotonic()
     with desk(deployment, 60.0) as it:
-        scene = it.look()
+        scene = it.look(files=True)
         looked = preflight.gather(deployment, it.clients, scene)
     nodes = [
         {
@@ -234,7 +236,8 @@ def _phase(
             return acting[0].verbs()
 
         try:
-            result = change(it.look, decision_from, verbs, lambda _: (), dry_run, deadline_s)
+            look = functools.partial(it.look, files=name == "prepare")
+            result = change(look, decision_from, verbs, lambda _: (), dry_run, deadline_s)
             if result.get("outcome") == "done":
                 _close(it, name)
                 result["after"] = it.look().rows()
@@ -242,7 +245,7 @@ def _phase(
             raise HaError(driver.words(error)) from None
         finally:
             for each in acting:
-                each.copying.close()
+                each.close()
             if leased:
                 with contextlib.suppress(PyMongoError):
                     it.ledger.release()

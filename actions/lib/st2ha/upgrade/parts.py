@@ -18,19 +18,20 @@ from st2ha.hosts import Door
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
 from st2ha.mongodb.copy.act import Copying
-from st2ha.mongodb.copy.gather import read_record
+from st2ha.mongodb.copy.gather import in_parallel, read_record
 from st2ha.mongodb.copy.work import Clients
 from st2ha.plan import Step
 from st2ha.rabbitmq.gather import gather as gather_rabbitmq
 from st2ha.rabbitmq.operations import settings_of
 from st2ha.upgrade import canary, drain
 from st2ha.upgrade.ledger import Ledger
+from st2ha.upgrade.queues import Queues
 from st2ha.upgrade.scene import Scene
 from st2ha.upgrade.settings import EDGE, Node
 
 WITHOUT = frozenset({drain.SCHEDULING})
 """What is to be executed next is not copied: the new side's scheduler would execute it a second time."""
-POLL_S = 0.02
+POLL_S = 0.05
 
 
 class Parts:
@@ -47,14 +48,16 @@ class Parts:
         pair = scene.old_database, scene.names.database
         self.copying = Copying(clients, *pair, rate_bytes_s=0, deadline_s=deadline_s, without=WITHOUT)
         self.window_s: Optional[float] = None
+        self.switched = time.monotonic()
+        self._queues: dict[str, Queues] = {}
+
+    def close(self) -> None:
+        self.copying.close()
+        for each in self._queues.values():
+            each.close()
 
     def stop_new(self, step: Step) -> str:
-        try:
-            return self.service("stop", step)
-        except HostError as error:
-            if not self.force:
-                raise
-            return f"{error}: gone on by force, make sure that this node is off"
+        return self.service("stop", step, self.force)
 
     def drained(self, limit_s: float) -> float:
         self.abort_leftovers()
@@ -64,20 +67,22 @@ class Parts:
         """Cancel what waits for people and is not to be waited for; the drain waits for its end."""
         if drain.ABORT not in (self.leftovers.inquiries, self.leftovers.paused):
             return
-        found = drain.look(self.clients.quick, self.scene.old_database, self.scene.old_urls, self.upgrade.timeout_s)
-        for number in found.to_abort(self.leftovers):
+        for number in self.still_open(self.scene.old_database, self.scene.old_urls).to_abort(self.leftovers):
             canary.cancel(self.api(str(self.upgrade.old.api_url)), number)
 
     def empty(self, database: str, urls: list[str], limit_s: float) -> float:
-        client = self.clients.quick
-
         def missing() -> Optional[str]:
             try:
-                return drain.look(client, database, urls, self.upgrade.timeout_s).missing(self.leftovers)
+                return self.still_open(database, urls).missing(self.leftovers)
             except (HaError, PyMongoError) as error:  # an election or a lost broker is waited for, too
                 return str(error) if isinstance(error, HaError) else driver.words(error)
 
         return wait_until(missing, min(limit_s, self.left_s()), f"{database} to run empty", pause_s=POLL_S)
+
+    def still_open(self, database: str, urls: list[str]) -> drain.Open:
+        """The connection to the broker stays until close()."""
+        queues = self._queues.setdefault(database, Queues(urls, self.upgrade.timeout_s))
+        return drain.look(self.clients.quick, database, queues)
 
     def brought_over(self, words: str) -> str:
         if self.handed_over():
@@ -113,6 +118,11 @@ class Parts:
         return driver.through_election(lambda: executions.find_one(wanted)) is not None
 
     def switch_to(self, step: Step) -> str:
+        told = self._switch_to(step)
+        self.switched = time.monotonic()
+        return told
+
+    def _switch_to(self, step: Step) -> str:
         if step.target == EDGE:
             group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
             return note(edge.switch(self.deployment, str(group), self.force, deadline_s=min(60.0, self.left_s())))
@@ -121,10 +131,21 @@ class Parts:
         told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]
         return told[:200] or f"switched to the {step.expect['side']} side"
 
-    def service(self, what: str, step: Step) -> str:
-        names = list(step.expect["services"])
-        self.door(step.target).run([*self.upgrade.service_command, what, *names], min(120.0, self.left_s()))
-        return f"{what}: {', '.join(names)}"
+    def service(self, what: str, step: Step, force: bool = False) -> str:
+        """On all its nodes at once: the window waits for the slowest. `force`: without one that is not reached."""
+        own: Mapping[str, tuple[str, ...]] = step.expect["services"]
+
+        def tell(node: str) -> str:
+            words = f"{what}: {', '.join(own[node])}"
+            try:
+                self.door(node).run([*self.upgrade.service_command, what, *own[node]], min(120.0, self.left_s()))
+            except HostError as error:
+                if not force:
+                    raise StepFailed(f"{node}: {error}") from None
+                words = f"{node}: {error}: gone on by force, make sure that this node is off"
+            return words
+
+        return "; ".join(dict.fromkeys(in_parallel(tell, own, len(own))))
 
     def door(self, name: str) -> Door:
         node: Node = self.upgrade.node(name)

@@ -24,6 +24,7 @@ from st2ha.rabbitmq.operations import settings_of
 from st2ha.report import Report
 from st2ha.st2conf import Options, read, refuse_doubles
 from st2ha.upgrade import conf, drain, rehearsal, render
+from st2ha.upgrade.queues import Queues
 from st2ha.upgrade.scene import Scene
 from st2ha.upgrade.settings import Node, Upgrade
 
@@ -202,6 +203,7 @@ def servers(scene: Scene) -> list[tuple[str, int]]:
 
 def _open(clients: Clients, scene: Scene) -> Union[drain.Open, str]:
     try:
-        return drain.look(clients.quick, scene.old_database, scene.old_urls, scene.upgrade.timeout_s)
+        with Queues(scene.old_urls, scene.upgrade.timeout_s) as queues:
+            return drain.look(clients.quick, scene.old_database, queues)
     except HaError as error:
         return str(error)

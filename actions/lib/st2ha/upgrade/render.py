@@ -15,7 +15,7 @@ from st2ha.mongodb.copy.decide import checked_name
 from st2ha.plan import Decision, Plan, Refused, Step, Verb
 from st2ha.rabbitmq.decide_vhost import checked_vhost
 from st2ha.report import Finding
-from st2ha.st2conf import Edited, edit, read
+from st2ha.st2conf import Edited, Options, edit, read
 from st2ha.swap import swap
 from st2ha.upgrade import conf
 from st2ha.upgrade.names import named
@@ -56,10 +56,11 @@ def names_of(upgrade: Upgrade, old_options: Mapping[str, Any]) -> conf.Names:
     return names
 
 
-def gather(upgrade: Upgrade, node: Node, names: Optional[conf.Names] = None) -> Files:
-    """Read both files. HostError where one cannot be read, BadInput where one makes no sense."""
+def gather(upgrade: Upgrade, node: Node, names: Optional[conf.Names] = None, old: Optional[Options] = None) -> Files:
+    """Read both files, the old one unless it is given. HostError where one cannot be read, BadInput for no sense."""
     reference = upgrade.old.nodes[0]
-    old = read(text_of(upgrade, reference), f"{reference.name}:{reference.conf}")
+    if old is None:
+        old = read(text_of(upgrade, reference), f"{reference.name}:{reference.conf}")
     text, where = text_of(upgrade, node), f"{node.name}:{node.conf}"
     wanted = conf.changes(old, read(text, where), names or names_of(upgrade, old), f"{reference.name}:{reference.conf}")
     return Files(node, text, edit(text, wanted, where))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from st2ha.mongodb.copy.gather import in_parallel
 from st2ha.st2conf import Options, read
 from st2ha.upgrade import conf, render
 from st2ha.upgrade.ledger import Entry, Ledger
@@ -51,10 +52,16 @@ def sides(upgrade: Upgrade) -> tuple[Options, conf.Names]:
 
 
 def gather(
-    upgrade: Upgrade, ledger: Ledger, options: Options, names: conf.Names, configured_vhost: Optional[str] = None
+    upgrade: Upgrade,
+    ledger: Ledger,
+    options: Options,
+    names: conf.Names,
+    configured_vhost: Optional[str] = None,
+    files: bool = True,
 ) -> Scene:
-    """Read the new nodes' files and the ledger."""
+    """Read the ledger, and the new nodes' `files` where they are wanted."""
     vhost = conf.vhost_of(conf.broker_urls(options, "st2.conf")[0])
-    files = tuple(render.gather(upgrade, node, names) for node in upgrade.new.nodes)
+    nodes = upgrade.new.nodes if files else ()
+    found = tuple(in_parallel(lambda node: render.gather(upgrade, node, names, options), nodes, len(nodes) or 1))
     pair = conf.database_of(options), vhost
-    return Scene(upgrade, names, *pair, ledger.read(), ledger.holder(), options, files, configured_vhost)
+    return Scene(upgrade, names, *pair, ledger.read(), ledger.holder(), options, found, configured_vhost)

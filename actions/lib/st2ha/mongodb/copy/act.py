@@ -70,12 +70,13 @@ class Copying(Work):
         at = self.mark()
         head = {"source": self.source, "target": self.target, "state": "copying", "at": at, "began_at": _now()}
         self._ledger(COPIES).update_one({"target": self.target}, {"$setOnInsert": head}, upsert=True)
-        Follower(self.client, self.source, self.target, at, None, self.structure).close()  # the oplog has that time
+        self._listen()
         return f"at cluster time {at.time}.{at.inc}"
 
     def copy_small(self, step: Step) -> str:
         """Several at once, each with its own entry in the ledger; throttled, one after the other."""
         began, record = time.monotonic(), self._record()
+        self._listen()
         parts = [part for part in step.expect["parts"] if part.name not in record.parts]
         self.end_leftovers()
         found = in_parallel(lambda part: self._copy(part, record), parts, 1 if self.rate_bytes_s else AT_ONCE)
@@ -88,12 +89,14 @@ class Copying(Work):
         part, record = step.expect["part"], self._record()
         if step.target in record.parts:
             return "was copied already"
+        self._listen()
         self.end_leftovers()
         copied = self._copy(part, record)
         later = ", read while it was written to: whole after the catch-up" if copied.late else ""
         return f"{copied.documents} documents in {copied.took_s:.1f} s{later}"
 
     def build_indexes(self, step: Step) -> str:
+        self._listen()
         self.structure(step.target)
         return "all of the source's, in one build"
 
@@ -160,12 +163,20 @@ class Copying(Work):
 
     # -- inside
 
+    def _listen(self) -> None:
+        """From the copy's time on, while documents are copied and indexes built; ends with the first catch-up."""
+        if self.follower is None:
+            self.follower = self._opened()
+            self.follower.listen()
+
+    def _opened(self) -> Follower:
+        head = self._ledger(COPIES).find_one({"target": self.target}) or {}
+        where = self.source, self.target, head["at"], head.get("token")
+        return Follower(self.client, *where, self.structure, self.without)
+
     def _follow(self, deadline_s: float) -> float:
         if self.follower is None:
-            head = self._ledger(COPIES).find_one({"target": self.target}) or {}
-            self.follower = Follower(
-                self.client, self.source, self.target, head["at"], head.get("token"), self.structure, self.without
-            )
+            self.follower = self._opened()
         try:
             took_s = self.follower.until(self.mark(), deadline_s)
         except PyMongoError:

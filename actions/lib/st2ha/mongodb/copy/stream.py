@@ -3,10 +3,14 @@
 The stream tells only *which* documents changed. Each round reads those documents as they were at one cluster time, the
 one of the round's last event, and makes the copy the same: so after each round the copy is the source at that time, a
 round that is repeated does no harm, and one that is killed leaves nothing that the next would not mend.
+
+While the copy is made a thread listens: `$out` writes all it copies to the oplog, which may not hold that much.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -15,17 +19,18 @@ import bson
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo import DeleteOne, ReplaceOne
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from st2ha.errors import StepFailed
 from st2ha.mongodb import client as driver
 
-MOST_EVENTS = 2000
+MOST_EVENTS, MOST_HEARD = 2000, 100_000
 AT_ONCE = 500
 AWAIT_MS = 50
 DUPLICATE = 11000
 SNAPSHOT_ERRORS = (239, 246)  # SnapshotTooOld, SnapshotUnavailable (capped, or its catalogue changed since)
 WANTED = {"operationType": 1, "documentKey": 1, "ns": 1, "clusterTime": 1, "to": 1}
+DOCUMENT_CHANGES = ("insert", "update", "replace", "delete")
 HISTORY_LOST = (286, 280, 136)
 
 Ids = dict[bytes, Any]
@@ -51,7 +56,11 @@ class Follower:
         self.at = start
         self.known = set(client[target].list_collection_names())
         self._structure = structure
-        self._left: dict[str, Ids] = {}  # could not be written yet: another document still holds its unique value
+        self._left: dict[str, Ids] = {}  # heard while listening, or another document still holds its unique value
+        self._unread: Any = None
+        self._broken: Optional[PyMongoError] = None
+        self._listener: Optional[threading.Thread] = None
+        self._ending = threading.Event()
         where = {"resume_after": token} if token else {"start_at_operation_time": start}
         pipeline: list[dict[str, Any]] = [{"$project": WANTED}]
         try:
@@ -60,7 +69,43 @@ class Follower:
             raise self._lost(error) from None
 
     def close(self) -> None:
+        with contextlib.suppress(PyMongoError):
+            self._hear_out()
         self._stream.close()
+
+    def listen(self) -> None:
+        """Note what changes, in a thread, until the next round; MOST_HEARD documents at most, whose _ids are 25 MB."""
+        self._ending.clear()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        try:
+            while not self._ending.is_set() and sum(map(len, self._left.values())) < MOST_HEARD:
+                event = self._stream.try_next()
+                if event is not None and event["operationType"] not in DOCUMENT_CHANGES:
+                    self._unread = event
+                    return
+                if event is not None:
+                    self._note(event, self._left)
+        except PyMongoError as error:
+            self._broken = error
+
+    def _hear_out(self) -> None:
+        """End the listening; what was heard is applied by the next round."""
+        if self._listener is None:
+            return
+        self._ending.set()
+        self._listener.join()
+        self._listener = None
+        if self._broken is not None:
+            raise self._broken
+        self.known = set(self.client[self.target].list_collection_names())
+
+    def _next(self) -> Any:
+        """The next event, None if there is none for now."""
+        event, self._unread = self._unread, None
+        return self._stream.try_next() if event is None else event
 
     @property
     def token(self) -> Any:
@@ -76,7 +121,8 @@ class Follower:
         complete = False
         for _ in range(MOST_EVENTS):
             try:
-                event = self._stream.try_next()
+                self._hear_out()
+                event = self._next()
             except OperationFailure as error:
                 raise self._lost(error) from None
             complete = event is None or event["clusterTime"] > mark
@@ -112,13 +158,14 @@ class Follower:
 
     def _is_structure(self, event: Any, changed: dict[str, Ids]) -> bool:
         kind = event["operationType"]
-        if kind in ("insert", "update", "replace", "delete"):
+        if kind in DOCUMENT_CHANGES:
             return False
         if kind == "drop":
             name = event["ns"]["coll"]
             self.client[self.target].drop_collection(name)
             self.known.discard(name)
             changed.pop(name, None)
+            self._left.pop(name, None)
             return True
         if kind in ("rename", "dropDatabase", "invalidate"):
             raise StepFailed(
