@@ -28,6 +28,7 @@ from lab.stackstorm_services import running, start, stop
 from lab.stackstorm_switch import nginx, upstreams
 from lab.wait import wait_for
 
+NAME = "st2_v2_5"
 INFLOW = ("st2sensorcontainer", "st2timersengine")
 WORK = ("st2api", "st2stream", "st2actionrunner")
 LATE = ("st2garbagecollector",)
@@ -74,7 +75,7 @@ class TwoSides:
     """
 
     def __init__(
-        self, mongo: MongoCluster, rabbit: RabbitCluster, directory: Path, name: str = "st2_v2_5", work_s: float = 0.02,
+        self, mongo: MongoCluster, rabbit: RabbitCluster, directory: Path, name: str = NAME, work_s: float = 0.02,
         *, runs: bool = True,
     ) -> None:  # fmt: skip
         self.mongo, self.rabbit, self.directory, self.name = mongo, rabbit, directory, name
@@ -157,7 +158,7 @@ class TwoSides:
     def deployment(self, **upgrade: Any) -> dict[str, Any]:
         """As the pack's configuration names both sides and what they stand on."""
         mongodb = self.mongo.deployment()["mongodb"]
-        login = self.mongo.logins["lab_root"]
+        login = self.mongo.logins["st2ha_upgrade" if self.name == NAME else "lab_root"]  # its rights are for this name
         python = f"env PYTHONPATH={Path(__file__).resolve().parent.parent} {sys.executable} -m"
         layer = {
             "command": "env ST2HA_NODE={name}",

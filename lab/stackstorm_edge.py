@@ -61,6 +61,7 @@ class EdgeSides(TwoSides):
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
+        self.mongo.close_clients()  # while they reach their servers from here: later it takes them seconds
         super().__exit__(*exc_info)
         self._stack.close()
 

@@ -17,6 +17,7 @@ from lab.stackstorm_edge import EdgeSides
 from lab.stackstorm_traffic import Traffic
 from lab.wait import wait_for
 from st2ha.mongodb.copy.facts import LEDGER
+from st2ha.upgrade import keys
 from st2ha.upgrade.drain import ourselves
 from tests.real import run
 from tests.upgrade_real import LONG, assert_nothing_lost, config, do, killed_at, meanwhile, restore_vhost
@@ -265,6 +266,20 @@ def test_a_preflight_on_the_running_old_side_finds_what_would_break_the_way_back
     mistake.unlink()
 
 
+def test_wrong_rights_are_found_by_name(still_sides: TwoSides) -> None:
+    values = config(still_sides)
+    layers, mongo = values["deployments"][0], still_sides.mongo
+    layers["rabbitmq"]["username"] = "st2ha_check"
+    layers["rabbitmq"]["password_file"] = str(still_sides.rabbit.logins["st2ha_check"].password_file)
+    passed, result = run(values, "upgrade_preflight", deployment="lab")
+    told = {row["code"]: row["message"] for row in result["details"]}
+    assert passed and "has no tag administrator" in told["BrokerRightsMissing"]
+    layers["mongodb"].update(username=mongo.username, password_file=str(mongo.password_file))
+    passed, result = run(values, "upgrade_preflight", deployment="lab")
+    assert not passed and "the user of mongodb.username may not" in result["error"], result
+    assert "grant the roles" in result["error"]
+
+
 def test_taken_names_are_found_and_refused(still_sides: TwoSides) -> None:
     still_sides.mongo.client(login="lab_root").st2_v2_5.user_d_b.insert_one({"name": "somebody"})
     still_sides.rabbit.api("rabbit1", "PUT", "/api/vhosts/st2_v2_5", {})
@@ -287,3 +302,27 @@ def test_the_execution_that_we_are_is_not_waited_for(mongo: MongoCluster) -> Non
     data.workflow_execution_d_b.insert_one({"_id": ids["flow"], "action_execution": str(ids["outer"])})
     assert set(ourselves(data, str(ids["mine"]))) == set(ids.values()) - {ids["other"]}
     assert ourselves(data, None) == [] and ourselves(data, "no id") == []
+
+
+def test_keys_come_back_unless_the_old_side_has_changed_them(mongo: MongoCluster) -> None:
+    root = mongo.client(login="lab_root")
+    old, new = root.st2[keys.KEYS], root.st2_v2_5[keys.KEYS]
+    for rows in (old, new):
+        rows.create_index("name", unique=True)
+        rows.insert_many([{"_id": name, "name": name, "value": 0} for name in ("same", "mine", "both", "gone", "anew")])
+
+    def mark() -> Any:
+        return root.st2ha_upgrade.command("insert", "marks", documents=[{}])["operationTime"]
+
+    before = mark()
+    new.update_one({"_id": "mine"}, {"$set": {"value": 1}})
+    old.update_one({"_id": "both"}, {"$set": {"value": 2}})
+    new.update_one({"_id": "both"}, {"$set": {"value": 1}})
+    new.delete_one({"_id": "gone"})
+    new.delete_one({"_id": "anew"})  # the same name, another document
+    new.insert_one({"_id": "anew2", "name": "anew", "value": 1})
+    for expected in (4, 0):  # once more there is nothing left
+        done = keys.bring_back(root, "st2_v2_5", "st2", (before, before), mark())
+        assert done.number == expected and done.left == ("both",)
+    values = {row["_id"]: row["value"] for row in old.find()}
+    assert values == {"same": 0, "mine": 1, "both": 2, "anew2": 1}

@@ -96,7 +96,7 @@ def test_a_downgrade_needs_force_and_tells_its_risk() -> None:
 def test_a_rollback_undoes_what_was_begun_and_deletes_nothing_that_users_reached(number: int) -> None:
     """After each step of the way, as if killed there."""
     done = [verb for verb, _ in FORWARD[:number]]
-    scene = replace(SCENE, entry=entry(CUTTING, *done))
+    scene = replace(SCENE, entry=entry(CUTTING, *done, switched_at=NOW if "switch" in done else None))
     found = [line.split()[0] for line in verbs(decide.rollback(scene, purge=True))]
     assert ("switch_back" in found) == ("switch" in done)
     assert ("start_inflow_old" in found) == ("stop_inflow" in done)
@@ -109,6 +109,12 @@ def test_a_rollback_undoes_what_was_begun_and_deletes_nothing_that_users_reached
     if "start_inflow" in done:
         assert found.index("switch_back") < found.index("stop_inflow_new") < found.index("start_inflow_old")
         assert found.index("drain_new") < found.index("stop_work")
+
+
+def test_a_switch_that_was_meant_and_not_begun_reached_nobody() -> None:
+    scene = replace(SCENE, entry=entry(CUTTING, "create_vhost", "copy_database", "stop_inflow", "switch"))
+    found = [line.split()[0] for line in verbs(decide.rollback(scene, purge=True))]
+    assert found == ["start_inflow_old", "drop_database", "delete_vhost"]
 
 
 def test_nothing_begun_is_nothing_to_undo() -> None:
@@ -171,6 +177,14 @@ LOOKED = Preflight(
     caches=(Cache("mongo1:27017", 10**9),),
     index_bytes=10**8,
 )
+
+
+def test_a_node_starts_what_it_is_listed_for() -> None:
+    plan = decide.cutover(replace(LOOKED.scene, entry=entry(VERIFIED)))
+    assert isinstance(plan, Plan)
+    started = {step.target: step.expect["services"] for step in plan.steps if step.verb == "start_inflow"}
+    everything = ("st2sensorcontainer", "st2timersengine", "st2garbagecollector")
+    assert started == {"new1": everything, "new2": ("st2sensorcontainer",)}
 
 
 def codes(looked: Preflight, force: bool = False) -> set[str]:

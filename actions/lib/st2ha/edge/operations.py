@@ -48,6 +48,16 @@ def switch(
     return _balancing(deployment).switch(deployment, group, force, dry_run, deadline_s)  # type: ignore[no-any-return]
 
 
+def astray(deployment: Deployment, group: str) -> Optional[str]:
+    """What sends clients anywhere else than to `group`; None if every balancer serves it."""
+    edge: Edge = deployment.require("edge")
+    if edge.nginx is None:
+        return "where haproxy sends them, its switch alone can tell"
+    from st2ha.edge.nginx import operations as nginx
+
+    return nginx.astray(deployment, group)
+
+
 def unfit(deployment: Deployment, group: str) -> list[str]:
     """Services of the group's nodes that do not answer as they must, asked directly; empty if all do."""
     edge: Edge = deployment.require("edge")

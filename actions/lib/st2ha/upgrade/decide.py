@@ -61,7 +61,7 @@ def rollback(scene: Scene, purge: bool) -> Decision:
         return Plan(f"{goal}: nothing was begun", ())
     if entry.state in FINAL_STATES:
         return Refused(goal, (f"the upgrade is {entry.state}",))
-    switched = entry.did("switch")
+    switched = entry.switched_at is not None  # noted before the first balancer is touched
     begun = (
         ("switch_back", switched),
         ("stop_inflow_new", entry.did("start_inflow")),

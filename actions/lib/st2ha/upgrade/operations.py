@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from st2ha.change import change
 from st2ha.config import Deployment, number_in
@@ -90,7 +90,13 @@ def check_before(deployment: Deployment, force: bool = False) -> Report:
     """The preflight: everything that must hold before the upgrade begins; writes nothing."""
     began = time.monotonic()
     with desk(deployment, 60.0) as it:
-        scene = it.look(files=True)
+        try:
+            scene = it.look(files=True)
+        except OperationFailure as error:
+            if error.code != driver.UNAUTHORIZED:
+                raise
+            words = f"the user of mongodb.username may not do what an upgrade needs ({driver.words(error)})"
+            raise HaError(f"{words}: grant the roles that docs/runbooks/upgrade.md lists") from None
         looked = preflight.gather(deployment, it.clients, scene)
     nodes = [
         {

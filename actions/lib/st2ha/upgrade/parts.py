@@ -125,7 +125,10 @@ class Parts:
     def _switch_to(self, step: Step) -> str:
         if step.target == EDGE:
             group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
-            return note(edge.switch(self.deployment, str(group), self.force, deadline_s=min(60.0, self.left_s())))
+            result = edge.switch(self.deployment, str(group), self.force, deadline_s=min(60.0, self.left_s()))
+            if "error" in result and step.verb == "switch_back" and edge.astray(self.deployment, str(group)) is None:
+                return f"clients go to {group}, as before; not made anew: {result['error'][:160]}"
+            return note(result)
         places = {"balancer": step.target, "side": step.expect["side"]}
         words = [word.format(**places) for word in self.upgrade.switch]
         told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]

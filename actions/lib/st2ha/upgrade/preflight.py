@@ -117,10 +117,11 @@ class Preflight:
 
 
 def gather(deployment: Deployment, clients: Clients, scene: Scene) -> Preflight:
-    """Everything at once, each within its own limits."""
+    """The layers first, whose checks are processes of their own: a fork among threads may inherit a lock that one of
+    them holds. Then everything else at once, each within its own limits."""
     upgrade, mongodb = scene.upgrade, deployment.require_mongodb()
+    health = check(deployment, None)
     with ThreadPoolExecutor(32) as pool:
-        health = pool.submit(check, deployment, None)
         nodes = {node.name: pool.submit(_inside, scene, node) for node in upgrade.nodes}
         copy = pool.submit(gather_copy, mongodb, clients.quick, scene.old_database, scene.names.database)
         broker = pool.submit(gather_rabbitmq, settings_of(deployment))
@@ -138,7 +139,7 @@ def gather(deployment: Deployment, clients: Clients, scene: Scene) -> Preflight:
         return Preflight(
             scene,
             {name: future.result() for name, future in nodes.items()},
-            health.result(),
+            health,
             tuple(copy_decide.reasons_against(copy.result())),
             None if content is None else content.vhost(scene.names.vhost) is not None,
             still_open.result(),

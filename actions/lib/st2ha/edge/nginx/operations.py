@@ -13,6 +13,7 @@ from st2ha.edge.nginx.assess import assess, healthy_words
 from st2ha.edge.nginx.decide import Target
 from st2ha.edge.nginx.facts import Snapshot
 from st2ha.edge.nginx.gather import gather
+from st2ha.edge.nginx.render import stamp
 from st2ha.edge.paths import known_group
 from st2ha.edge.settings import Edge, Nginx
 from st2ha.errors import BadInput
@@ -47,6 +48,27 @@ def switch(
     return _change(
         edge, nginx, lambda world: decide.switch(world, edge, nginx, name, force), name, True, dry_run, deadline_s
     )
+
+
+def astray(deployment: Deployment, group: str) -> Optional[str]:
+    """What sends clients anywhere else than to `group`, or might after a restart; None if every balancer serves it.
+
+    Also where it is the site's own file that does, which no marker tells of: then none may run.
+    """
+    edge, nginx = settings_of(deployment)
+    snapshot, nodes = gather(edge, nginx), set(edge.groups[known_group(edge, group)])
+    for name in snapshot.disks:
+        disk, marker = snapshot.disk(name), snapshot.marker(name)
+        if disk is None:
+            return f"{name} cannot be read"
+        mark = stamp(disk.owned[nginx.upstreams_file].content)
+        if (marker.generation if marker else None) != (mark.generation if mark else None):
+            return f"{name} does not run what is on its disk"
+        for upstream in edge.upstreams:
+            servers = {each.rpartition(":")[0] for each in snapshot.servers[name].get(upstream, ())}
+            if not servers or not servers <= nodes:
+                return f"{name} passes {upstream} to {', '.join(sorted(servers)) or 'nobody'}"
+    return None
 
 
 def undo(
