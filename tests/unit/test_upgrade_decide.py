@@ -182,7 +182,7 @@ LOOKED = Preflight(
 def test_a_node_starts_what_it_is_listed_for() -> None:
     plan = decide.cutover(replace(LOOKED.scene, entry=entry(VERIFIED)))
     assert isinstance(plan, Plan)
-    started = {step.target: step.expect["services"] for step in plan.steps if step.verb == "start_inflow"}
+    (started,) = (step.expect["services"] for step in plan.steps if step.verb == "start_inflow")
     everything = ("st2sensorcontainer", "st2timersengine", "st2garbagecollector")
     assert started == {"new1": everything, "new2": ("st2sensorcontainer",)}
 
