@@ -117,7 +117,8 @@ def front_of(name: str, marker: Union[Marker, Silent, None], replies: Replies) -
 
 def ask_markers(edge: Edge, nginx: Nginx, name: str, times: int, timeout_s: float) -> list[Union[Marker, Silent, None]]:
     """What so many fresh connections are told at an address right now."""
-    questions = [_marker_question(nginx, name, edge.addresses[name], number) for number in range(times)]
+    question = _marker_question(nginx, name, edge.addresses[name])
+    questions = [replace(question, about=(*question.about, str(number))) for number in range(times)]
     return [_marker(reply) for reply in ask_all(questions, ask, timeout_s).values()]
 
 
@@ -133,8 +134,8 @@ def ask_front(
     return front_of(name, marker, replies)
 
 
-def _marker_question(nginx: Nginx, name: str, address: str, number: int = 0) -> Question:
-    return Question(("marker", name, str(number)), address, nginx.marker_port, GENERATION)
+def _marker_question(nginx: Nginx, name: str, address: str) -> Question:
+    return Question(("marker", name), address, nginx.marker_port, GENERATION)
 
 
 def _disk(answer: object) -> Union[Disk, Unread]:
