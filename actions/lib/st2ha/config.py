@@ -214,6 +214,8 @@ class Section:
         self.path = path
 
     def at(self, name: str) -> str:
+        """Where a setting is, on one line whatever its name holds."""
+        name = name if name.isprintable() else repr(name)
         return name if self.path == "configuration" else f"{self.path}.{name}"
 
     def known(self, *names: str) -> None:
