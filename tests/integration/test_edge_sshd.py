@@ -58,7 +58,7 @@ def test_check_and_switch(edge: EdgeLab, ssh: Sshd) -> None:
     assert [row["valid"] for row in report.facts["balancers"]] == [True, True]
     result = operations.switch(where, "green")
     assert result["outcome"] == "done", result
-    assert {row["group"] for row in result["facts"]["balancers"]} == {"green"}
+    assert {row["group"] for row in result["after"]} == {"green"}
 
 
 def test_an_unknown_host_key_and_no_right_to_sudo(edge: EdgeLab, ssh: Sshd) -> None:
