@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import gc
-import logging
 import os
-import traceback
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from st2ha import __version__
 from st2ha.config import Deployment, select
 from st2ha.errors import BadInput, HaError
 from st2ha.report import FAIL_ON, Severity, clip
+
+if TYPE_CHECKING:
+    import logging
 
 Result = dict[str, Any]
 
@@ -143,6 +144,8 @@ def check_fail_on(value: Optional[str]) -> None:
 
 
 def _internal(error: Exception) -> str:
+    import traceback
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
     return f"internal error {type(error).__name__} at {place} of st2ha {__version__}: please report it"
