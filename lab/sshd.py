@@ -113,10 +113,10 @@ class Sshd:
         for name, server in self.servers.items():
             wait_for(functools.partial(self._listens, name, server), 30, f"sshd of {name} to listen", interval_s=0.02)
 
-    def reap(self) -> None:
-        """Once all was ended."""
+    def kill(self) -> None:
+        """All of them; nobody else would: sshd writes its title over the mark by which orphans are found."""
         for server in self.servers.values():
-            server.alive()
+            server.kill()
 
     def _listens(self, name: str, server: Server) -> bool:
         server.check_alive()
@@ -150,8 +150,8 @@ class SshNodes(Boxes):
         self.ssh.up()
 
     def __exit__(self, *exc_info: object) -> None:
+        self.ssh.kill()
         super().__exit__(*exc_info)
-        self.ssh.reap()
 
 
 def _keygen(path: Path) -> None:

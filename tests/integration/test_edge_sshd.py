@@ -22,8 +22,7 @@ def sshds(edge_session: EdgeLab) -> Iterator[Sshd]:
     ssh = Sshd(edge_session, BALANCERS)
     ssh.up()
     yield ssh
-    for server in ssh.servers.values():
-        server.kill()
+    ssh.kill()
 
 
 @pytest.fixture
