@@ -114,10 +114,10 @@ class Server:
     @property
     def state(self) -> str:
         """``running``, ``hung`` or ``dead``."""
-        if self._child is not None:
-            self._child.poll()  # reap it, or it stays a zombie
         pid = self.pid
         stat = _stat(pid) if pid is not None else None
+        if self._child is not None:
+            self._child.poll()  # after the look: one that is said to be dead takes no signal any more, as a zombie would
         if stat is None:
             return "dead"
         return "hung" if stat[0] in "Tt" else "running"
