@@ -117,7 +117,7 @@ class Server:
         pid = self.pid
         stat = _stat(pid) if pid is not None else None
         if self._child is not None:
-            self._child.poll()  # after the look: one that is said to be dead takes no signal any more, as a zombie would
+            self._child.poll()  # after the look: what is said to be dead is no zombie, which would still take signals
         if stat is None:
             return "dead"
         return "hung" if stat[0] in "Tt" else "running"

@@ -85,6 +85,8 @@ def test_switch_and_undo(edge: EdgeLab) -> None:
     result = operations.switch(where, "green")
     assert result["outcome"] == "done", result
     assert [step["target"] for step in result["steps_done"]] == ["lb2"] * 2 + ["lb1"] * 2 + ["vip"]
+    proofs = [step["verb"] for step in result["steps_done"] if step["verb"] != "write"]
+    assert proofs == ["prove", "prove_upstreams", "prove"], "the holder's clients come by the VIP: proved there"
     assert everywhere() == {"green"}
     assert codes(where) == {}
     assert operations.switch(where, "green")["plan"]["steps"] == []
@@ -260,7 +262,8 @@ def test_a_reload_that_never_was(edge: EdgeLab) -> None:
     assert "(blue) runs, not the one on disk" in codes(where)["ConfigNotRunning edge/lb2"]
     result = operations.switch(where, "green")
     assert result["outcome"] == "done", result
-    assert [step["verb"] for step in result["steps_done"]] == ["reload", "prove", "write", "prove", "prove"]
+    verbs = [step["verb"] for step in result["steps_done"]]
+    assert verbs == ["reload", "prove", "write", "prove_upstreams", "prove"]
     assert everywhere() == {"green"}
 
 

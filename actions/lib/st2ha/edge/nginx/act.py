@@ -33,7 +33,12 @@ class Acting:
         self._keep_former = keep_former
 
     def verbs(self) -> Mapping[str, Verb]:
-        return {"write": self.write, "reload": self.reload, "prove": self.prove}
+        return {
+            "write": self.write,
+            "reload": self.reload,
+            "prove": self.prove,
+            "prove_upstreams": self.prove_upstreams,
+        }
 
     def write(self, step: Step) -> str:
         """Put the files in place, have nginx test them, put back what it refuses, load what it takes: one way there.
@@ -67,13 +72,19 @@ class Acting:
 
     def prove(self, step: Step) -> str:
         """The new generation on fresh connections, then the right content through every path."""
-        name = step.target
+        return self._proved(step.target)
+
+    def prove_upstreams(self, step: Step) -> str:
+        """Without clients' paths, of a balancer where the proof of the VIP takes just these."""
+        return self._proved(step.target, public=False)
+
+    def _proved(self, name: str, public: bool = True) -> str:
         target = self.targets[name] if name in self.targets else next(iter(self.targets.values()))
         try:
             took_s = wait_until(lambda: self._old(name, target), self.nginx.reload_s, f"{name} to run {target.group}")
         except DeadlineExceeded as error:
             raise StepFailed(f"{error}{self._log(name)}") from None
-        wait_until(lambda: self._unproved(name, target), self.nginx.reload_s, f"every path of {name} to work")
+        wait_until(lambda: self._unproved(name, target, public), self.nginx.reload_s, f"every path of {name} to work")
         return f"{target.group} after {took_s:.2f} s"
 
     def _old(self, name: str, target: Target) -> Optional[str]:
@@ -85,10 +96,11 @@ class Acting:
                 return f"a fresh connection is told: {said}"
         return None
 
-    def _unproved(self, name: str, target: Target) -> Optional[str]:
+    def _unproved(self, name: str, target: Target, public: bool) -> Optional[str]:
         """The first path whose answer is not right, or does not come from the group."""
         marker = Marker(target.generation, target.group) if target.generation else None
-        return faulty(ask_front(self.edge, self.nginx, name, marker, self._context), self.edge, target.group)
+        front = ask_front(self.edge, self.nginx, name, marker, self._context, public)
+        return faulty(front, self.edge, target.group)
 
     @functools.cached_property
     def _context(self) -> Optional[ssl.SSLContext]:

@@ -130,20 +130,26 @@ def _decided(
         return Plan(f"{goal}: it is so already", ())
     if soft and not force:
         return Refused(goal, (), tuple(soft))
-    steps = [step for name in todo if (disk := snapshot.disk(name)) for step in _steps(name, disk, targets[name])]
+    holder = snapshot.holders[0] if edge.vip is not None and len(snapshot.holders) == 1 else None
+    steps = [
+        step
+        for name in todo
+        if (disk := snapshot.disk(name))
+        for step in _steps(name, disk, targets[name], "prove_upstreams" if name == holder else "prove")
+    ]
     if edge.vip is not None:
         steps.append(Step("prove", "vip", "clients come in here"))
     return Plan(goal, tuple(steps))
 
 
-def _steps(name: str, disk: Disk, target: Target) -> list[Step]:
+def _steps(name: str, disk: Disk, target: Target, proof: str = "prove") -> list[Step]:
     """Of one balancer: `write` tests and loads, too; a reload alone where files are right and nginx does not know."""
     expect = {path: disk.owned[path].digest for path in target.files}
     written = all(disk.owned[path].content == content for path, content in target.files.items())
     unfinished = any(owned.unfinished for owned in disk.owned.values())
     why = "it has the VIP: last" if disk.has_vip else "it has no VIP: first"
     verb = "reload" if written and not unfinished else "write"
-    return [Step(verb, name, why, expect), Step("prove", name, f"{target.group} on fresh connections")]
+    return [Step(verb, name, why, expect), Step(proof, name, f"{target.group} on fresh connections")]
 
 
 def _holds(snapshot: Snapshot, name: str, target: Target) -> bool:

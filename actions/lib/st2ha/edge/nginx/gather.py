@@ -123,11 +123,16 @@ def ask_markers(edge: Edge, nginx: Nginx, name: str, times: int, timeout_s: floa
 
 
 def ask_front(
-    edge: Edge, nginx: Nginx, name: str, marker: Union[Marker, Silent, None], context: Optional[ssl.SSLContext]
+    edge: Edge,
+    nginx: Nginx,
+    name: str,
+    marker: Union[Marker, Silent, None],
+    context: Optional[ssl.SSLContext],
+    public: bool = True,
 ) -> Front:
-    """One address, by clients' paths and, of a balancer, through the upstreams."""
+    """One address, by clients' paths (if `public`) and, of a balancer, through the upstreams."""
     address = edge.addresses[name]
-    questions = public_questions(edge, name, address)
+    questions = public_questions(edge, name, address) if public else []
     if name != "vip":
         questions += inner_questions(edge, nginx, name, address, marker, members=False)
     replies = ask_all(questions, lambda question, attempt: ask(question, attempt, context), edge.timeout_s)

@@ -11,7 +11,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 CHANGED, NGINX_REFUSES, NOT_TOLD = 75, 76, 77
-READ = r"""
+TARGET = """
+target() { file=$1; if [ -L "$1" ]; then file=$(readlink -f -- "$1"); fi; }
+"""
+READ = (
+    TARGET
+    + r"""
 exec 2>&1
 part() { printf '\n%s %s\n' "$boundary" "$1"; }
 words=$("$program" -T -q -c "$config" 2>&1)
@@ -32,7 +37,8 @@ process() { # without ps, which takes longer than all the rest; started: in hund
 pid=; { read -r pid <"$pid_file"; } 2>/dev/null
 if [ -n "$pid" ] && [ -d "/proc/$pid" ]; then
   process $$; now=$started
-  for each in $pid $(cat "/proc/$pid/task/$pid/children" 2>/dev/null || ps -o pid= --ppid "$pid"); do
+  children=; { read -r children <"/proc/$pid/task/$pid/children"; } 2>/dev/null
+  for each in $pid ${children:-$(ps -o pid= --ppid "$pid")}; do
     process "$each"
     if [ -n "$started" ]; then echo "$each $((now - started)) $title"; fi
   done
@@ -41,7 +47,7 @@ part vip
 [ -z "$vip" ] || ip -o address show to "$vip"
 content() { if [ -e "$1" ]; then printf 'is '; base64 -w0 -- "$1"; echo; else echo absent; fi; }
 owned() {
-  file=$(readlink -f -- "$1"); dir=${file%/*}; name=${file##*/}
+  target "$1"; dir=${file%/*}; name=${file##*/}
   part "owned $1"
   if [ -w "$file" ] && [ -w "$dir" ]; then echo writable; else echo readonly; fi
   former=$dir/.$name.st2ha-old
@@ -50,13 +56,16 @@ owned() {
   content "$former"
 }
 """
-WRITE = r"""
+)
+WRITE = (
+    TARGET
+    + r"""
 set -eu
 digest() { now=absent; if [ -e "$1" ]; then now=$(sha256sum <"$1"); now=${now%% *}; fi; }
 placed= written=
 place() {
   if [ "$placed" = "$1" ]; then return 0; fi
-  placed=$1; file=$(readlink -f -- "$1"); old=${file%/*}/.${file##*/}.st2ha
+  placed=$1; target "$1"; old=${file%/*}/.${file##*/}.st2ha
 }
 check() {
   place "$1"
@@ -86,12 +95,13 @@ load() { # a signal to what is nginx, as `-s reload` would send it after reading
   esac
 }
 retired() { # the former workers take no connection any more; a reload that failed in silence shows in the proof
-  tries=100
+  tries=200
+  if [ -n "$workers" ]; then sleep 0.09; fi # nginx itself sleeps for 0.1 s before it tells them
   for each in $workers; do
     while [ "$tries" -gt 0 ]; do
       title=; read -r title 2>/dev/null <"/proc/$each/cmdline" || :
       case $title in *"worker process"*"shutting down"*) break ;; *"worker process"*) ;; *) break ;; esac
-      sleep 0.01; tries=$((tries - 1))
+      sleep 0.005; tries=$((tries - 1))
     done
   done
 }
@@ -101,6 +111,7 @@ keep() {
   if [ "$keep_former" = yes ]; then mv -- "$old-old" "$old-former"; else rm -- "$old-old"; fi
 }
 """
+)
 
 
 def read_script(boundary: str, program: str, config: str, pid_file: str, vip: str, owned: Sequence[str]) -> bytes:
