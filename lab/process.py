@@ -93,9 +93,11 @@ class Server:
         wait_for(lambda: not self.alive(), deadline_s, f"{self.name} to end after SIGTERM", interval_s=0.02)
 
     def kill(self) -> None:
-        """End the process and its group with SIGKILL, and wait until it is gone."""
+        """End the process and its group with SIGKILL, and wait until all are gone: children, too, may listen."""
+        group = self.pid
         self._signal(signal.SIGKILL)
-        wait_for(lambda: not self.alive(), 10, f"{self.name} to vanish after SIGKILL", interval_s=0.01)
+        gone = f"{self.name} to vanish after SIGKILL"
+        wait_for(lambda: not self.alive() and not (group and _of_group(group)), 10, gone, interval_s=0.01)
 
     def hang(self) -> None:
         """SIGSTOP: its sockets accept (the kernel does) and nothing answers. Raises LabError if it does not run."""
@@ -171,6 +173,16 @@ def recorded_pid(pid_file: Path) -> int | None:
         return None
     stat = _stat(record["pid"])
     return int(record["pid"]) if stat is not None and stat[1] == record["started"] else None
+
+
+def _of_group(group: int) -> list[int]:
+    """The processes of a group that still do something."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(ProcessLookupError):  # gone since
+            if os.getpgid(pid) == group and _stat(pid) is not None:
+                found.append(pid)
+    return found
 
 
 def sweep(owner: Path, deadline_s: float = 10) -> None:
