@@ -36,11 +36,12 @@ def change(
     deadline_s: float,
     undo: Optional[Callable[[W, W], Optional[Plan]]] = None,
     undo_s: float = UNDO_S,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     """The whole way; the action's result. `verbs` gets the snapshot from which the plan was decided.
 
     `undo` makes, from the worlds before and after a plan that was not finished, the plan of the way back, if any.
-    That one has `undo_s` seconds.
+    That one has `undo_s` seconds. Without `last_look` a plan that was done is not looked at once more: its proofs were.
     """
     began = time.monotonic()
     before = gather()
@@ -54,6 +55,8 @@ def change(
         words = plan if decision.steps else f"OK {decision.goal}"
         return {"summary": clip(words), "severity": "ok", **head, "elapsed_s": _since(began)}
     outcome = execute(decision, verbs(before), deadline_s)
+    if outcome.status == "done" and not last_look:
+        return {"summary": _done(decision, began), "severity": "ok", **head, **outcome.as_dict()}
     after, undone = gather(), dict[str, Any]()
     back = undo(before, after) if undo and outcome.status != "done" else None
     if back is not None:
@@ -62,7 +65,7 @@ def change(
     report = Report(decision.goal, "done and proved", assess(after), {}, _since(began))
     result = {**report.result(), **head, **outcome.as_dict(), **undone, "after": after.rows()}
     if outcome.status == "done":
-        return {**result, "summary": clip(f"OK {decision.goal}: done and proved in {_since(began):.1f} s")}
+        return {**result, "summary": _done(decision, began)}
     done = f"{len(outcome.done)} of {len(decision.steps)} steps"
     sentence = f"{decision.goal} {outcome.status} after {done}: {outcome.reason}"
     if undone:
@@ -81,6 +84,10 @@ def wait_until(missing: Callable[[], Optional[str]], deadline_s: float, what: st
         if waited_s >= deadline_s:
             raise DeadlineExceeded(f"waited {deadline_s:g} s for {what}: {last}")
         time.sleep(pause_s)
+
+
+def _done(plan: Plan, began: float) -> str:
+    return clip(f"OK {plan.goal}: done and proved in {_since(began):.1f} s")
 
 
 def _since(began: float) -> float:

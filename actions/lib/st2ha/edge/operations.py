@@ -42,10 +42,16 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 
 
 def switch(
-    deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+    deployment: Deployment,
+    group: str,
+    force: bool = False,
+    dry_run: bool = False,
+    deadline_s: float = 120.0,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     """Send clients to `group`, by nginx where it is configured, else by haproxy; the result is that of the action."""
-    return _balancing(deployment).switch(deployment, group, force, dry_run, deadline_s)  # type: ignore[no-any-return]
+    own = _balancing(deployment)
+    return own.switch(deployment, group, force, dry_run, deadline_s, last_look)  # type: ignore[no-any-return]
 
 
 def astray(deployment: Deployment, group: str) -> Optional[str]:

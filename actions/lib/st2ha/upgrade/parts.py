@@ -125,7 +125,8 @@ class Parts:
     def _switch_to(self, step: Step) -> str:
         if step.target == EDGE:
             group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
-            result = edge.switch(self.deployment, str(group), self.force, deadline_s=min(60.0, self.left_s()))
+            deadline_s = min(60.0, self.left_s())
+            result = edge.switch(self.deployment, str(group), self.force, deadline_s=deadline_s, last_look=False)
             if "error" in result and step.verb == "switch_back" and edge.astray(self.deployment, str(group)) is None:
                 return f"clients go to {group}, as before; not made anew: {result['error'][:160]}"
             return note(result)

@@ -30,12 +30,17 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 
 
 def switch(
-    deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+    deployment: Deployment,
+    group: str,
+    force: bool = False,
+    dry_run: bool = False,
+    deadline_s: float = 120.0,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     """Point every slot of every balancer to a node of `group`, with proof."""
     edge, haproxy = _settings(deployment)
     name = known_group(edge, group)
-    return _change(edge, haproxy, f"switch to {name}", name, force, dry_run, deadline_s)
+    return _change(edge, haproxy, f"switch to {name}", name, force, dry_run, deadline_s, last_look)
 
 
 def undo(
@@ -47,7 +52,14 @@ def undo(
 
 
 def _change(
-    edge: Edge, haproxy: Haproxy, goal: str, group: Optional[str], force: bool, dry_run: bool, deadline_s: float
+    edge: Edge,
+    haproxy: Haproxy,
+    goal: str,
+    group: Optional[str],
+    force: bool,
+    dry_run: bool,
+    deadline_s: float,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     number_in("parameter `deadline_s`", deadline_s, 1, 3600)
     targets: dict[str, tuple[Slot, ...]] = {}
@@ -76,6 +88,7 @@ def _change(
         dry_run,
         deadline_s,
         undo=way_back,
+        last_look=last_look,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from st2ha.change import change
 from st2ha.config import Deployment, number_in
@@ -40,14 +40,21 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
 
 
 def switch(
-    deployment: Deployment, group: str, force: bool = False, dry_run: bool = False, deadline_s: float = 120.0
+    deployment: Deployment,
+    group: str,
+    force: bool = False,
+    dry_run: bool = False,
+    deadline_s: float = 120.0,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     """Point the upstreams of every balancer to `group`, with proof; what fails is put back as it was."""
     edge, nginx = settings_of(deployment)
     name = known_group(edge, group)
-    return _change(
-        edge, nginx, lambda world: decide.switch(world, edge, nginx, name, force), name, True, dry_run, deadline_s
-    )
+
+    def decision(world: Snapshot) -> tuple[Decision, dict[str, Target]]:
+        return decide.switch(world, edge, nginx, name, force)
+
+    return _change(edge, nginx, decision, name, True, dry_run, deadline_s, last_look)
 
 
 def astray(deployment: Deployment, group: str) -> Optional[str]:
@@ -80,7 +87,14 @@ def undo(
 
 
 def _change(
-    edge: Edge, nginx: Nginx, decision: Any, group: Optional[str], keep_former: bool, dry_run: bool, deadline_s: float
+    edge: Edge,
+    nginx: Nginx,
+    decision: Callable[[Snapshot], tuple[Decision, dict[str, Target]]],
+    group: Optional[str],
+    keep_former: bool,
+    dry_run: bool,
+    deadline_s: float,
+    last_look: bool = True,
 ) -> dict[str, Any]:
     number_in("parameter `deadline_s`", deadline_s, 1, 3600)
     shown = {"diff": ""}
@@ -90,7 +104,7 @@ def _change(
         found, wanted = decision(snapshot)
         shown["diff"] = decide.diff(snapshot, wanted)
         targets.update(wanted)
-        return found  # type: ignore[no-any-return]
+        return found
 
     former, looks = _Former(edge, nginx), list[Snapshot]()
 
@@ -107,6 +121,7 @@ def _change(
         dry_run,
         deadline_s,
         undo=former.plan,
+        last_look=last_look,
     )
     return {**result, **shown}
 

@@ -25,6 +25,7 @@ from st2ha.errors import StepFailed
 from st2ha.mongodb import client as driver
 
 MOST_EVENTS, MOST_HEARD = 2000, 100_000
+LISTEN_S, LISTEN_PAUSE_S = 0.1, 0.4
 AT_ONCE = 500
 AWAIT_MS = 50
 DUPLICATE = 11000
@@ -80,16 +81,26 @@ class Follower:
         self._listener.start()
 
     def _listen(self) -> None:
+        """In bursts: a stream that is asked all the time is answered event by event."""
         try:
-            while not self._ending.is_set() and sum(map(len, self._left.values())) < MOST_HEARD:
-                event = self._stream.try_next()
-                if event is not None and event["operationType"] not in DOCUMENT_CHANGES:
-                    self._unread = event
-                    return
-                if event is not None:
-                    self._note(event, self._left)
+            while not self._ending.is_set() and self._unread is None:
+                if self._hear() < MOST_EVENTS:
+                    self._ending.wait(LISTEN_PAUSE_S)
         except PyMongoError as error:
             self._broken = error
+
+    def _hear(self) -> int:
+        """Note what has come; the number of events."""
+        heard, end = 0, time.monotonic() + LISTEN_S
+        while time.monotonic() < end and sum(map(len, self._left.values())) < MOST_HEARD:
+            event = self._stream.try_next()
+            if event is not None and event["operationType"] not in DOCUMENT_CHANGES:
+                self._unread = event
+            if event is None or self._unread is not None:
+                break
+            self._note(event, self._left)
+            heard += 1
+        return heard
 
     def _hear_out(self) -> None:
         """End the listening; what was heard is applied by the next round."""
