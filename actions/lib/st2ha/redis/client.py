@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import redis
 from redis import exceptions as errors
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from st2ha.config import Host
 from st2ha.errors import HaError
@@ -100,4 +100,4 @@ def pairs(reply: Any) -> Mapping[str, Any]:
 
 def is_error(reply: Any) -> Optional[str]:
     """The words of an error that took a reply's place."""
-    return words(reply) if isinstance(reply, (ResponseError, RedisError)) else None
+    return words(reply) if isinstance(reply, RedisError) else None

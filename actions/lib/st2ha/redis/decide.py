@@ -5,8 +5,10 @@ turns that one into a replica some ten seconds later. So the plan pauses writes 
 target catch up, and makes the old primary a replica itself as soon as the target is promoted.
 
 Invariant: from the pause on the old primary takes no write. A pause ends by itself, so a plan that dies before the
-failover leaves one primary that works. If it dies right after it, Sentinel demotes the old primary some ten seconds
-after the pause; in between min-replicas-to-write keeps it from taking writes, as its replicas have left it by then.
+failover leaves one primary that works: the old one, or, where down-after-milliseconds is shorter than the pause, the
+Sentinels' choice (their PUBLISH waits with the writes and their PING behind it, so that it seems down). After a
+failover Sentinel demotes the old primary some ten seconds after the pause; in between min-replicas-to-write keeps it
+from taking writes, as its replicas have left it by then.
 """
 
 from __future__ import annotations
