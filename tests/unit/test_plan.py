@@ -61,7 +61,7 @@ def test_a_plan_without_steps_is_done() -> None:
     [
         (StepFailed("the server refused"), "`b mongo2`: the server refused"),
         (WorldChanged("the set is in term 9"), "`b mongo2`: the set is in term 9"),
-        (KeyError("hunter2"), "`b mongo2`: internal error KeyError"),
+        (KeyError("hunter2"), "`b mongo2`: internal error KeyError at test_plan.py:"),
     ],
     ids=["failed", "world changed", "a bug of ours"],
 )
@@ -69,7 +69,7 @@ def test_a_step_that_fails_ends_the_plan_and_the_steps_before_it_are_told(troubl
     hand = Hand(b=trouble)
     outcome = execute(PLAN, hand.verbs(), 10)
     assert hand.done == ["a mongo1"]
-    assert (outcome.status, outcome.reason) == ("failed", reason)
+    assert outcome.status == "failed" and outcome.reason.startswith(reason) and "hunter2" not in outcome.reason
     assert [each["verb"] for each in outcome.done] == ["a"]
     assert [step.verb for step in outcome.left] == ["b", "c"], "the failed step may be half done: it is left to do"
 
@@ -83,7 +83,7 @@ def test_no_step_begins_after_the_deadline() -> None:
 
 
 def test_an_unknown_verb_is_a_failed_step() -> None:
-    assert execute(PLAN, {}, 10).reason == "`a mongo1`: internal error KeyError"
+    assert execute(PLAN, {}, 10).reason.startswith("`a mongo1`: internal error KeyError at plan.py:")
 
 
 # -- the journal

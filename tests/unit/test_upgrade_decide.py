@@ -104,11 +104,18 @@ def test_a_rollback_undoes_what_was_begun_and_deletes_nothing_that_users_reached
     assert ("stop_inflow_new" in found) == ("start_inflow" in done)
     assert ("drop_database" in found) == ("delete_vhost" in found) == ("switch" not in done)
     assert ("export_new" in found) == ("return_keys" in found) == ("switch" in done)
+    if "end_streams" in done:  # stopped, and killed before they were started: balancers go back to what runs only
+        assert found.index("start_streams_old") < found.index("switch_back")
     if "switch" in done:  # before the old side's sensors start
         assert found.index("switch_back") < found.index("return_keys") < found.index("start_inflow_old")
     if "start_inflow" in done:
         assert found.index("switch_back") < found.index("stop_inflow_new") < found.index("start_inflow_old")
         assert found.index("drain_new") < found.index("stop_work")
+
+
+def test_a_rollback_starts_streams_only_where_their_restart_was_broken_off() -> None:
+    done = Entry(CUT_OVER, steps=({"verb": "end_streams", "target": "x", "at": NOW, "done_at": NOW},), switched_at=NOW)
+    assert "start_streams_old" not in " ".join(verbs(decide.rollback(replace(SCENE, entry=done), purge=False)))
 
 
 def test_a_switch_that_was_meant_and_not_begun_reached_nobody() -> None:

@@ -1,5 +1,7 @@
 """Every exception of ours. Each message is one sentence that a person can act on."""
 
+from st2ha import __version__
+
 
 class HaError(Exception):
     """The work could not be done. `kind` goes into the failed action's result."""
@@ -67,3 +69,12 @@ class CommandTimedOut(HostError):
 
 class NoPrimary(HaError):
     """A replica set has no primary just now; after an election it will have one."""
+
+
+def internal(error: BaseException) -> str:
+    """The sentence for an exception that is not ours: where it was raised, not its text, which could hold a secret."""
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    return f"internal error {type(error).__name__} at {place} of st2ha {__version__}: please report it"

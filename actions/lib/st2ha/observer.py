@@ -21,6 +21,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
+from st2ha.errors import internal
+
 Tell = Callable[[dict[str, Any]], None]
 """Tells one look: {"at": epoch seconds, "findings": [rows] or absent, "confirm_s": {code: seconds}, "roles": [...],
 "blind": why nothing could be seen, or absent}; `deployment` is added."""
@@ -133,5 +135,5 @@ def _for_ever(watch: Callable[..., None], config: Mapping[str, Any], name: str, 
         try:
             watch(config, name, tell)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watch; it is told and tried again
-            tell({"at": time.time(), "blind": f"internal error {type(error).__name__}: please report it"})
+            tell({"at": time.time(), "blind": internal(error)})
         time.sleep(AGAIN_S)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
-from st2ha.errors import HaError
+from st2ha.errors import HaError, internal
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _run_steps(
             note = verbs[step.verb](step)
         except Exception as error:  # noqa: BLE001 - whatever a step meets, the steps done before it must be told
             # The text of an exception that is not ours could hold a secret.
-            words = str(error) if isinstance(error, HaError) else f"internal error {type(error).__name__}"
+            words = str(error) if isinstance(error, HaError) else internal(error)
             journal.write(event="step", state="failed", note=words, **entry)
             return Outcome("failed", tuple(done), left, f"`{step.verb} {step.target}`: {words}")
         took_s = round(time.monotonic() - began, 4)

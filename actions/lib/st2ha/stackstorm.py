@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from st2ha import __version__
 from st2ha.config import Deployment, select
-from st2ha.errors import BadInput, HaError
+from st2ha.errors import BadInput, HaError, internal
 from st2ha.report import FAIL_ON, Severity, clip
 
 if TYPE_CHECKING:
@@ -110,7 +108,7 @@ def answered(run: Callable[..., Result]) -> Callable[..., tuple[bool, Result]]:
         except HaError as error:
             return False, failure(str(error), error.kind)
         except Exception as error:  # noqa: BLE001 - the last net: a bug of ours must not print a traceback
-            return False, failure(_internal(error), "failed")
+            return False, failure(internal(error), "failed")
         if "error" in result:
             return False, result
         return _passes(Severity[str(result["severity"]).upper()], parameters.get("fail_on")), result
@@ -141,11 +139,3 @@ def check_fail_on(value: Optional[str]) -> None:
     """BadInput unless `value` is one of FAIL_ON; st2web may send anything."""
     if value not in (None, "", *FAIL_ON):
         raise BadInput(f"parameter `fail_on` is {value!r}: use one of {', '.join(FAIL_ON)}")
-
-
-def _internal(error: Exception) -> str:
-    import traceback
-
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
-    return f"internal error {type(error).__name__} at {place} of st2ha {__version__}: please report it"

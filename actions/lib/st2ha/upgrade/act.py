@@ -25,7 +25,8 @@ from st2ha.upgrade import canary, conf, drain, keys, render
 from st2ha.upgrade.parts import Parts, note
 from st2ha.upgrade.phases import PHASES, phase_of
 
-CANARY_S = 30.0
+CANARY_S, START_S = 30.0, 180.0
+"""In the window, and before it: eight services that start at once on a busy node took more than half a minute."""
 DRAIN_BACK_S, GRACE_S, FREE_S = 20.0, 0.5, 30.0
 VHOST, DATABASE = "vhost", "database"
 
@@ -85,7 +86,7 @@ class Acting(Parts):
         return self.service("start", step)
 
     def canary_new(self, step: Step) -> str:
-        number, took_s = canary.run(self.api(step.target), CANARY_S)
+        number, took_s = canary.run(self.api(step.target), START_S)
         old = self.upgrade.old.api_url
         if old is not None and canary.knows(self.api(old), number):
             raise StepFailed(f"the old side knows the canary {number} of the new one: they are not apart")
@@ -99,7 +100,7 @@ class Acting(Parts):
         def missing() -> Optional[str]:
             return "; ".join(edge.unfit(self.deployment, step.target)) or None
 
-        waited_s = wait_until(missing, CANARY_S, f"all services of {step.target} to answer", pause_s=0.2)
+        waited_s = wait_until(missing, START_S, f"all services of {step.target} to answer", pause_s=0.2)
         return f"all answered after {waited_s:.2f} s"
 
     # -- drain, catch-up, cutover
@@ -158,6 +159,9 @@ class Acting(Parts):
         return f"{self.service('stop', step)}; {self.service('start', step)}"
 
     # -- back
+
+    def start_streams_old(self, step: Step) -> str:
+        return self.service("start", step)
 
     def stop_inflow_new(self, step: Step) -> str:
         return self.stop_new(step)

@@ -63,6 +63,7 @@ def rollback(scene: Scene, purge: bool) -> Decision:
         return Refused(goal, (f"the upgrade is {entry.state}",))
     switched = entry.switched_at is not None  # noted before the first balancer is touched
     begun = (
+        ("start_streams_old", entry.broke_off("end_streams")),  # stopped, and perhaps not started again
         ("switch_back", switched),
         ("stop_inflow_new", entry.did("start_inflow")),
         ("return_keys", switched),
@@ -157,6 +158,7 @@ def _services(scene: Scene) -> dict[str, tuple[Any, str, tuple[str, ...]]]:
         "start_work": (new, "without sensors, timers and what would tidy a copy up", upgrade.work),
         "stop_work": (new, "it is not needed any more", everything),
         "stop_inflow": (old, "no event comes in", upgrade.inflow),
+        "start_streams_old": (old, "balancers go back to what runs", upgrade.streams),
         "start_inflow_old": (old, "events come in here again", (*upgrade.inflow, *upgrade.streams)),
         "end_streams": (old, "who listens comes in again, to the new side", upgrade.streams),
         "start_inflow": (new, "events come in here from now on", (*upgrade.inflow, *upgrade.late)),

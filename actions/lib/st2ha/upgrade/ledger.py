@@ -66,6 +66,10 @@ class Entry:
         """Whether a step with this verb was begun, in this upgrade, since the last rollback."""
         return any(step["verb"] == verb for step in self.steps)
 
+    def broke_off(self, verb: str) -> bool:
+        """Whether such a step was begun once and has no outcome."""
+        return any(step["verb"] == verb and "done_at" not in step for step in self.steps)
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -187,14 +191,14 @@ class Ledger:
         """The number of steps now on the page.
 
         Once more after an election, even if the first write did come through: a step told twice does no harm.
+        The whole page is read: a write that the driver sends again is answered without its projection (6.0.5).
         """
-        number = {"number": {"$size": {"$ifNull": ["$steps", []]}}}
         after: Any = driver.through_election(
             lambda: self._upgrades.find_one_and_update(
-                {"_id": self.name}, change, number, upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": self.name}, change, upsert=True, return_document=ReturnDocument.AFTER
             )
         )
-        return int(after["number"])
+        return len(after.get("steps", ()))
 
     def begin_anew(self, created: tuple[str, ...]) -> None:
         """After a rollback: the next attempt has a page of its own, which knows what is still there of ours."""

@@ -45,7 +45,7 @@ PHASES = (
         "cutover", "the balancers, standby first; what the old side still had; then the new side's sensors and timers",
         (CUTTING, CUT_OVER), ("switch", "finish_old", "hand_over", "start_inflow", "canary_vip", "end_streams"),
         "a canary through the balancers ran on the new side",
-        ("switch_back", "stop_inflow_new", "return_keys", "drain_new", "export_new"), CUT_OVER,
+        ("start_streams_old", "switch_back", "stop_inflow_new", "return_keys", "drain_new", "export_new"), CUT_OVER,
     ),
     Phase(
         "settle", "after the soak time the old side goes",

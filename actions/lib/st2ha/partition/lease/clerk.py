@@ -18,7 +18,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Optional, Protocol
 
-from st2ha.errors import HaError
+from st2ha.errors import HaError, internal
 from st2ha.partition.lease.rule import FREE, Record, given_back
 from st2ha.partition.lease.settings import LeaseSettings, configured
 
@@ -54,7 +54,7 @@ class Clerk:
         except HaError as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - its text could hold a secret
-            return {"error": f"internal error {type(error).__name__}"}
+            return {"error": internal(error)}
 
     def give_back(self) -> None:
         """The sensor is no more: what it held, as far as is known, is free."""
