@@ -54,6 +54,8 @@ cluster_urls = {urls}
 [database]
 host = {database}
 db_name = st2
+[auth]
+api_url = http://{api}/
 """
 NEW_CONF = """\
 # a new node, as the package leaves it
@@ -65,6 +67,9 @@ db_name = st2
 [messaging]
 # the broker
 url = amqp://guest:guest@127.0.0.1:5672/
+
+[auth]
+api_url = http://{api}/
 """
 
 
@@ -107,10 +112,11 @@ class TwoSides:
             facts = {"name": name, "owner": os.getpid(), "events": str(self.events), "listen": self._listen(name)}
             (node / "node.json").write_text(json.dumps({**facts, "work_s": self.work_s}))
             (node / "record").touch()
+        urls, apis = self.broker_urls(), {name: "{}:{}".format(*self.addresses[name]) for name in ("old1", "new1")}
         (self.directory / "old1" / "st2.conf").write_text(
-            OLD_CONF.format(url=self.broker_urls()[0], urls=",".join(self.broker_urls()), database=self.database_uri)
+            OLD_CONF.format(url=urls[0], urls=",".join(urls), database=self.database_uri, api=apis["old1"])
         )
-        (self.directory / "new1" / "st2.conf").write_text(NEW_CONF)
+        (self.directory / "new1" / "st2.conf").write_text(NEW_CONF.format(api=apis["new1"]))
         if self._runs:
             self._start()
         return self

@@ -37,6 +37,8 @@ def test_an_upgrade_under_load_loses_nothing_and_is_told_step_by_step(sides: Two
         assert killed_at(sides, "prepare", 5)  # of all points: test_upgrade_killed.py
         do(sides, "prepare")
         assert do(sides, "status")["facts"]["state"] == "prepared"
+        own = "api_url = http://{}:{}/\n".format(*sides.addresses["new1"])
+        assert own in (sides.directory / "new1" / "st2.conf").read_text(), "its sensors ask its own API"
         do(sides, "verify")
         assert sides.serves() == "old1" and not set(INFLOW) & sides.runs("new1")
         assert killed_at(sides, "cutover", 14)

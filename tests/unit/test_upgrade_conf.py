@@ -63,6 +63,29 @@ def test_a_new_nodes_file_gets_the_old_sides_servers_and_logins_and_its_own_name
     )
 
 
+BALANCER, OLD_NODE, OWN = "https://st2.example.com/api", "http://st2-1:9101", "http://st2-3:9101"
+LOCAL, BESIDE = "http://127.0.0.1:9101", "http://127.0.0.1:9201"
+
+
+@pytest.mark.parametrize("theirs, mine, own, wanted", [
+    (BALANCER, LOCAL, OWN, BALANCER), (BALANCER, None, None, BALANCER),
+    (LOCAL, LOCAL, OWN, LOCAL), (LOCAL, None, OWN, LOCAL), (LOCAL, OWN, None, OWN), (LOCAL, BESIDE, None, BESIDE),
+    (OLD_NODE, OWN, None, OWN), (OLD_NODE, LOCAL, None, LOCAL), (OLD_NODE, OLD_NODE, OWN, OWN),
+    ("http://10.0.0.1:9101/", None, OWN, OWN), ("HTTP://ST2-1:9101", None, OWN, OWN),
+    (None, LOCAL, OWN, LOCAL), (None, OLD_NODE, OWN, OWN), (None, None, OWN, None),
+    (OLD_NODE, None, None, BadInput), (None, OLD_NODE, None, BadInput),
+])  # fmt: skip
+def test_a_new_nodes_sensors_never_ask_the_old_sides_api(theirs: Any, mine: Any, own: Any, wanted: Any) -> None:
+    """On a real pair they were refused there, lost their offsets and told every event a second time."""
+    old, new = ({"auth": {"api_url": url}} if url else {} for url in (theirs, mine))
+    apis = conf.Apis(frozenset(("st2-1", "10.0.0.1", "127.0.0.1")), own)
+    if wanted is BadInput:
+        with pytest.raises(BadInput, match=r"is http://st2-1:9101, the old side's own: set upgrade\.new\.api_url"):
+            conf.own_api_url(old, new, apis)
+    else:
+        assert conf.own_api_url(old, new, apis) == wanted
+
+
 @pytest.mark.parametrize("host, wanted", [
     ("127.0.0.1", "127.0.0.1"),
     ("mongodb://a,b/?replicaSet=rs0", "mongodb://a,b/?replicaSet=rs0"),

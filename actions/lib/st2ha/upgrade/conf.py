@@ -22,12 +22,13 @@ SAME = {
         "tls_certificate_key_file", "authentication_mechanism",
     ),
     "messaging": ("ssl", "ssl_ca_certs", "ssl_keyfile", "ssl_certfile", "login_method"),
-    "auth": ("mode", "backend", "backend_kwargs", "api_url", "enable", "sso", "sso_backend", "sso_backend_kwargs"),
+    "auth": ("mode", "backend", "backend_kwargs", "enable", "sso", "sso_backend", "sso_backend_kwargs"),
     "keyvalue": ("encryption_key_path", "enable_encryption"),
 }  # fmt: skip
 """Options in which both sides are the same, because what they name is shared or must be equal."""
 SECTIONS = (*SAME, "coordination")
 DEFAULT_DATABASE = "st2"
+LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,15 @@ class Names:
     vhost: str
 
 
-def changes(
-    old: Options, new: Options, names: Names, where: str = "st2.conf", api_url: Optional[str] = None
-) -> Changes:
+@dataclass(frozen=True)
+class Apis:
+    """The names of the old side's nodes and of the host of its API, and the new side's API where it is configured."""
+
+    old_hosts: frozenset[str] = frozenset()
+    new_url: Optional[str] = None
+
+
+def changes(old: Options, new: Options, names: Names, where: str = "st2.conf", apis: Optional[Apis] = None) -> Changes:
     """Section -> option -> value; None takes an option out. Only what differs from `new`."""
     wanted: dict[str, dict[str, Optional[str]]] = {section: {} for section in ("messaging", "database")}
     urls = broker_urls(old, where)
@@ -57,7 +64,8 @@ def changes(
             value = old.get(section, {}).get(option)
             if value is not None:
                 wanted.setdefault(section, {})[option] = value
-    if api_url:
+    api_url = own_api_url(old, new, apis or Apis())
+    if api_url is not None:
         wanted.setdefault("auth", {})["api_url"] = api_url
     return {
         section: {
@@ -65,6 +73,30 @@ def changes(
         }
         for section, options in wanted.items()
     }
+
+
+def own_api_url(old: Options, new: Options, apis: Apis) -> Optional[str]:
+    """[auth] api_url of a new node, which its sensors and actions ask: a balancer's as on the old side, else its own.
+
+    Never the old side's: that one refuses the new side's tokens, and sensors would begin from nothing again.
+    """
+    theirs, mine = (each.get("auth", {}).get("api_url") for each in (old, new))
+    if theirs and _host(theirs) not in apis.old_hosts | LOOPBACK:
+        return theirs
+    if mine and _host(mine) not in apis.old_hosts - LOOPBACK:
+        return mine
+    if theirs and _host(theirs) in LOOPBACK:
+        return theirs
+    if (theirs or mine) and apis.new_url is None:
+        raise BadInput(f"[auth] api_url is {theirs or mine}, the old side's own: set upgrade.new.api_url")
+    return apis.new_url if theirs or mine else None
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def broker_urls(options: Options, where: str) -> list[str]:

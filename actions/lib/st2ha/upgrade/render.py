@@ -62,7 +62,9 @@ def gather(upgrade: Upgrade, node: Node, names: Optional[conf.Names] = None, old
     if old is None:
         old = read(text_of(upgrade, reference), f"{reference.name}:{reference.conf}")
     text, where = text_of(upgrade, node), f"{node.name}:{node.conf}"
-    wanted = conf.changes(old, read(text, where), names or names_of(upgrade, old), f"{reference.name}:{reference.conf}")
+    apis = conf.Apis(upgrade.hosts_of_old, upgrade.new.api_url)
+    names = names or names_of(upgrade, old)
+    wanted = conf.changes(old, read(text, where), names, f"{reference.name}:{reference.conf}", apis)
     return Files(node, text, edit(text, wanted, where))
 
 

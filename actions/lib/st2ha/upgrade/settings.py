@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
+from urllib.parse import urlsplit
 
 from st2ha.config import Section
 from st2ha.errors import BadInput
@@ -83,6 +84,12 @@ class Upgrade:
     @property
     def nodes(self) -> tuple[Node, ...]:
         return (*self.old.nodes, *self.new.nodes)
+
+    @property
+    def hosts_of_old(self) -> frozenset[str]:
+        """Names by which a URL means the old side: its nodes', and that of its API."""
+        api = urlsplit(self.old.api_url or "").hostname
+        return frozenset(name.lower() for node in self.old.nodes for name in (node.name, node.host, api) if name)
 
     def node(self, name: Any) -> Node:
         """The node that a parameter names; BadInput if there is none."""
