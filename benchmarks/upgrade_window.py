@@ -27,6 +27,8 @@ from lab.stackstorm_edge import EdgeSides
 from lab.stackstorm_traffic import Traffic
 
 READS_S, CALM_S = 500, 2.0
+SETTLED_S = 20.0
+"""The servers still bring to disk what a copy wrote a moment ago: not what a window is measured beside."""
 RUN = """
 import json, sys
 from st2ha.config import select
@@ -80,6 +82,7 @@ def _upgrade(sides: TwoSides, directory: str, say: Callable[[str], None]) -> Win
         with Traffic(sides, jobs_s=2, reads_s=1, events_s=2) as traffic:
             for action in ("prepare", "verify"):
                 _run(config, action)
+            time.sleep(SETTLED_S)
             clients = stack.enter_context(_clients(sides))
             began = time.time()
             told = _run(config, "cutover")
