@@ -135,6 +135,14 @@ class Parts:
         told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]
         return told[:200] or f"switched to the {step.expect['side']} side"
 
+    def answering(self, group: str, limit_s: float) -> float:
+        """Wait until each service of each node of a group answers as balancers will ask it."""
+
+        def missing() -> Optional[str]:
+            return "; ".join(edge.unfit(self.deployment, group)) or None
+
+        return wait_until(missing, min(limit_s, self.left_s()), f"all services of {group} to answer", pause_s=0.2)
+
     def service(self, what: str, step: Step, force: bool = False) -> str:
         """On all its nodes at once: the window waits for the slowest. `force`: without one that is not reached."""
         own: Mapping[str, tuple[str, ...]] = step.expect["services"]
