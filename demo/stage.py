@@ -46,6 +46,7 @@ class Stage:
     def __init__(self, pack: Pack, console: Console) -> None:
         self.pack, self.console = pack, console
         self._told: dict[str, int] = {}
+        self._appeared: dict[tuple[str, str], Act] = {}
 
     def title(self, text: str) -> None:
         """A rule across the terminal."""
@@ -79,7 +80,17 @@ class Stage:
         if events:
             self.say("\nthe sensor dispatched:")
         for event in events:
-            self.say(f"  {event.at - act.began:5.2f} s after {start}  {_words(event)}")
+            self.say(f"  {event.at - act.began:5.2f} s after {start}  {_words(event)}{self._former(event, act)}")
+
+    def _former(self, event: Event, act: Act) -> str:
+        """Of a finding that an earlier act brought about and that is told to be over only now: which one."""
+        if event.trigger != "ha.finding_changed":
+            return ""
+        key = event.payload["code"], event.payload["subject"]
+        origin = self._appeared.setdefault(key, act)
+        if event.payload["change"] == "cleared":
+            del self._appeared[key]
+        return "" if origin is act else f" (of: {origin.title})"
 
 
 def _words(event: Event) -> str:
@@ -87,7 +98,7 @@ def _words(event: Event) -> str:
     if event.trigger == "ha.role_changed":
         return f"[cyan]{event.trigger}[/]  {escape(payload['message'])}"
     colour = COLOURS.get(payload["severity"], "") if payload["change"] != "cleared" else "green"
-    text = f"{payload['change']} {payload['severity'].upper()} {payload['code']}: {payload['message']}"
+    text = "{change} {upper} {code} {subject}: {message}".format(upper=payload["severity"].upper(), **payload)
     return f"[cyan]{event.trigger}[/]  [{colour}]{escape(text)}[/]"
 
 

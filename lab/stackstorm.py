@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -251,6 +252,17 @@ class TwoSides:
 
     def stop(self, node: str, service: str) -> None:
         stop(self.directory / node, service)
+
+    def start(self, node: str, service: str) -> None:
+        """And wait until it listens, if it does."""
+        with self._inside_nodes():
+            start(self.directory / node, service)
+        where = self._listen(node).get(service)
+        wait_for(lambda: where is None or self._connects(where), 60, f"{service} of {node}", retry_on=(OSError,))
+
+    def _connects(self, where: tuple[str, int]) -> bool:
+        socket.create_connection(where, 5).close()
+        return True
 
     def _start_balancers(self) -> None:
         sides = {side: [self.addresses[f"{side}1{more}"][1] for more in ("", " stream")] for side in ("old", "new")}

@@ -41,7 +41,8 @@ def test_an_upgrade_under_load_loses_nothing_and_is_told_step_by_step(sides: Two
         assert own in (sides.directory / "new1" / "st2.conf").read_text(), "its sensors ask its own API"
         do(sides, "verify")
         assert sides.serves() == "old1" and not set(INFLOW) & sides.runs("new1")
-        assert killed_at(sides, "cutover", 14)
+        _is_refused_before_the_window(sides)
+        assert killed_at(sides, "cutover", 17)
         result = do(sides, "cutover")
         assert result["facts"]["window_s"] > 0  # the figure is measured in benchmarks/upgrade_window.py
         jobs = len(traffic.jobs)
@@ -51,6 +52,15 @@ def test_an_upgrade_under_load_loses_nothing_and_is_told_step_by_step(sides: Two
     assert {node for node, _ in sides.records("done")} == {"old1", "new1"}
     assert do(sides, "status")["facts"]["state"] == "cut over"
     _retire(sides)
+
+
+def _is_refused_before_the_window(sides: TwoSides) -> None:
+    """What died since the new side was verified."""
+    sides.kill("new1", "st2stream")
+    passed, result = run(config(sides), "upgrade_cutover", deployment="lab")
+    assert not passed and "plan_switch new1" in result["error"] and "st2stream of " in result["error"], result
+    assert set(INFLOW) <= sides.runs("old1"), "no sensor was stopped for it"
+    sides.start("new1", "st2stream")
 
 
 def _retire(sides: TwoSides) -> None:

@@ -30,9 +30,9 @@ long = pytest.mark.skipif(not LONG, reason="ST2HA_TEST_LONG runs it: minutes")
 PHASES = ("prepare", "verify", "cutover")
 MOST = 100
 PARTS = [("prepare", range(MOST)), ("verify", range(MOST))]
-PARTS += [("cutover", range(12)), ("cutover", range(12, 24)), ("cutover", range(24, MOST))]
+PARTS += [("cutover", range(13)), ("cutover", range(13, 26)), ("cutover", range(26, MOST))]
 """What is killed and rolled back in one test: some minutes each."""
-SHORT = [("verify", range(4, 5)), ("cutover", range(27, 28))]
+SHORT = [("verify", range(4, 5)), ("cutover", range(30, 31))]
 
 
 def kill_everywhere(sides: TwoSides, action: str, **more: object) -> int:

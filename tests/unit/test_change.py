@@ -36,18 +36,18 @@ class World:
         return change(self.gather, lambda _: plan, lambda _: verbs, lambda _: (), False, 10, **more)
 
 
-def test_what_was_done_is_looked_at_once_more_unless_its_proofs_are_enough() -> None:
+def test_what_was_done_is_looked_at_once_more_unless_the_caller_has_looked() -> None:
     world = World()
     assert world.changed()["after"] == [{"looks": 2}]
-    result = world.changed(last_look=False)
-    assert world.looks == 3 and "after" not in result
+    result = world.changed(seen=world)
+    assert world.looks == 2 and result["before"] == [{"looks": 2}] and "after" not in result
     assert result["outcome"] == "done" and result["summary"].startswith("OK a file there: done and proved")
 
 
-@pytest.mark.parametrize("last_look", [True, False])
-def test_what_failed_is_always_looked_at_and_undone(last_look: bool) -> None:
+@pytest.mark.parametrize("hurried, looks", [(False, 3), (True, 2)])
+def test_what_failed_is_always_looked_at_and_undone(hurried: bool, looks: int) -> None:
     world = World(breaks=True)
     back = Plan("former file back", (Step("back", "lb1", "it is not whole"),))
-    result = world.changed(undo=lambda before, after: back, last_look=last_look)
-    assert world.looks == 3 and world.done == ["back"]
+    result = world.changed(undo=lambda before, after: back, seen=world if hurried else None)
+    assert world.looks == looks and world.done == ["back"]
     assert "the disk is full" in result["error"] and result["undo"]["outcome"] == "done"

@@ -95,6 +95,13 @@ def test_seconds_and_plain_text_and_the_datastore_over_two_lives(lab: Lab) -> No
     assert not out.splitlines()[0].endswith(" poll 1")
 
 
+def test_a_finding_is_told_whole(lab: Lab) -> None:
+    finding = {"code": "VhostDown", "subject": "vhost/st2", "severity": "critical", "message": "does not work"}
+    lab.sensor(f"self.service.dispatch('ha.finding_changed', {dict(finding, change='appeared')})")
+    out, _ = lab.start("thing_sensor", "--seconds", "2").communicate(timeout=20)
+    assert out.splitlines()[1].endswith(" ha.finding_changed appeared CRITICAL VhostDown vhost/st2: does not work")
+
+
 def test_a_sensor_that_breaks_ends_with_a_sentence_after_its_cleanup(lab: Lab) -> None:
     lab.sensor("raise RuntimeError('broke')")
     process = lab.start("thing_sensor")

@@ -36,15 +36,16 @@ def change(
     deadline_s: float,
     undo: Optional[Callable[[W, W], Optional[Plan]]] = None,
     undo_s: float = UNDO_S,
-    last_look: bool = True,
+    seen: Optional[W] = None,
 ) -> dict[str, Any]:
     """The whole way; the action's result. `verbs` gets the snapshot from which the plan was decided.
 
     `undo` makes, from the worlds before and after a plan that was not finished, the plan of the way back, if any.
-    That one has `undo_s` seconds. Without `last_look` a plan that was done is not looked at once more: its proofs were.
+    That one has `undo_s` seconds. `seen`: a world of a moment ago, upon which a caller in a hurry decides; then a plan
+    that was done is not looked at once more either: its proofs were.
     """
     began = time.monotonic()
-    before = gather()
+    before = gather() if seen is None else seen
     decision = decide(before)
     if isinstance(decision, Refused):
         reasons = [*decision.reasons, *decision.forceable]
@@ -55,7 +56,7 @@ def change(
         words = plan if decision.steps else f"OK {decision.goal}"
         return {"summary": clip(words), "severity": "ok", **head, "elapsed_s": _since(began)}
     outcome = execute(decision, verbs(before), deadline_s)
-    if outcome.status == "done" and not last_look:
+    if outcome.status == "done" and seen is not None:
         return {"summary": _done(decision, began), "severity": "ok", **head, **outcome.as_dict()}
     after, undone = gather(), dict[str, Any]()
     back = undo(before, after) if undo and outcome.status != "done" else None

@@ -41,17 +41,14 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     return Report("edge", healthy, findings, facts, time.monotonic() - began)
 
 
-def switch(
-    deployment: Deployment,
-    group: str,
-    force: bool = False,
-    dry_run: bool = False,
-    deadline_s: float = 120.0,
-    last_look: bool = True,
-) -> dict[str, Any]:
-    """Send clients to `group`, by nginx where it is configured, else by haproxy; the result is that of the action."""
-    own = _balancing(deployment)
-    return own.switch(deployment, group, force, dry_run, deadline_s, last_look)  # type: ignore[no-any-return]
+def look(deployment: Deployment, group: str) -> Any:
+    """What a switch to `group` is decided upon, for whom the switch itself must be quick; good for some seconds."""
+    return _balancing(deployment).look(deployment, group)
+
+
+def switch(deployment: Deployment, group: str, **how: Any) -> dict[str, Any]:
+    """Send clients to `group`, by nginx where it is configured, else by haproxy: `how` and result are its switch's."""
+    return _balancing(deployment).switch(deployment, group, **how)  # type: ignore[no-any-return]
 
 
 def astray(deployment: Deployment, group: str) -> Optional[str]:

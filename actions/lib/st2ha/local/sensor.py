@@ -93,9 +93,7 @@ def _print(line: dict[str, Any], as_json: bool) -> None:
         return
     at = datetime.fromtimestamp(line["at"], timezone.utc).strftime("%H:%M:%S.%f")[:-3]
     payload = line.get("payload") or {}
-    text = payload.get("summary") or payload.get("message") if isinstance(payload, dict) else payload
-    if not text:
-        text = " ".join(f"{name}={cell(value)}" for name, value in payload.items() if not isinstance(value, dict))
+    text = _words(payload) if isinstance(payload, dict) else payload
     severity = str(payload.get("severity", "")).upper() if isinstance(payload, dict) else ""
     if sys.stdout.isatty():
         from rich.console import Console
@@ -105,3 +103,12 @@ def _print(line: dict[str, Any], as_json: bool) -> None:
         Console().print(Text.assemble(*parts), soft_wrap=True)
     else:
         print(at, line["trigger"], cell(text), flush=True)
+
+
+def _words(payload: dict[str, Any]) -> str:
+    """A finding as `check` prints it, with what became of it; of anything else its message, or all that it holds."""
+    if {"change", "code", "subject", "message"} <= payload.keys():
+        severity = str(payload.get("severity", "")).upper()
+        return f"{payload['change']} {severity} {payload['code']} {payload['subject']}: {payload['message']}"
+    told = payload.get("summary") or payload.get("message")
+    return told or " ".join(f"{name}={cell(value)}" for name, value in payload.items() if not isinstance(value, dict))

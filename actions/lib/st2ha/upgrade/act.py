@@ -13,6 +13,7 @@ from bson import ObjectId, json_util
 from pymongo.errors import OperationFailure
 
 from st2ha.change import wait_until
+from st2ha.edge import operations as edge
 from st2ha.errors import DeadlineExceeded, HaError, HostError, StepFailed
 from st2ha.mongodb import client as driver
 from st2ha.mongodb.copy import decide as copy_decide
@@ -105,6 +106,11 @@ class Acting(Parts):
         """Also the first look at what is open: a broker that does not answer is found before the window."""
         self.still_open(self.scene.old_database, self.scene.old_urls)
         return self.brought_over("changed documents are the same on both sides, before the window")
+
+    def plan_switch(self, step: Step) -> str:
+        """In the window nothing is left but to carry it out."""
+        seen = self.look_at_balancers(step.target)
+        return note(edge.switch(self.deployment, step.target, force=self.force, dry_run=True, seen=seen))
 
     def stop_inflow(self, step: Step) -> str:
         return self.service("stop", step)

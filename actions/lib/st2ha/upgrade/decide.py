@@ -19,6 +19,7 @@ BECAUSE = {
     "prove_paths": "each service of each new node answers as balancers will ask it",
     "wait_drained": "executions end, no event comes in",
     "catch_up_first": "so that little is left for the window",
+    "plan_switch": "what the balancers would refuse is found before the window",
     "catch_up": "what the old side wrote since the copy",
     "finish_old": "what the old side took before the switch is executed there, and comes over",
     "hand_over": "from now on the copy is the new side's",
@@ -146,7 +147,7 @@ def _steps(scene: Scene, verb: str) -> list[Step]:
         return []
     if verb == "canary_new" and upgrade.new.api_url is None:
         return []
-    if verb == "prove_paths":
+    if verb in ("prove_paths", "plan_switch"):
         return [Step(verb, upgrade.new.group, BECAUSE[verb])] if upgrade.new.group else []
     return [Step(verb, _target(scene, verb), BECAUSE[verb])]
 

@@ -32,6 +32,8 @@ from st2ha.upgrade.settings import EDGE, Node
 WITHOUT = frozenset({drain.SCHEDULING})
 """What is to be executed next is not copied: the new side's scheduler would execute it a second time."""
 POLL_S = 0.05
+FRESH_S = 10.0
+"""So old may be the look at the balancers upon which their switch is decided."""
 
 
 class Parts:
@@ -50,6 +52,7 @@ class Parts:
         self.window_s: Optional[float] = None
         self.switched = time.monotonic()
         self._queues: dict[str, Queues] = {}
+        self._seen: dict[str, tuple[float, Any]] = {}
 
     def close(self) -> None:
         self.copying.close()
@@ -126,7 +129,8 @@ class Parts:
         if step.target == EDGE:
             group = (self.upgrade.new if step.expect["side"] == "new" else self.upgrade.old).group
             deadline_s = min(60.0, self.left_s())
-            result = edge.switch(self.deployment, str(group), self.force, deadline_s=deadline_s, last_look=False)
+            seen = self._fresh(str(group)) or edge.look(self.deployment, str(group))
+            result = edge.switch(self.deployment, str(group), force=self.force, deadline_s=deadline_s, seen=seen)
             if "error" in result and step.verb == "switch_back" and edge.astray(self.deployment, str(group)) is None:
                 return f"clients go to {group}, as before; not made anew: {result['error'][:160]}"
             return note(result)
@@ -134,6 +138,16 @@ class Parts:
         words = [word.format(**places) for word in self.upgrade.switch]
         told = Door().run(words, min(60.0, self.left_s())).decode("utf-8", "replace").split("\n")[0]
         return told[:200] or f"switched to the {step.expect['side']} side"
+
+    def look_at_balancers(self, group: str) -> Any:
+        """What their switch is decided upon, if that comes soon."""
+        self._seen[group] = time.monotonic(), edge.look(self.deployment, group)
+        return self._seen[group][1]
+
+    def _fresh(self, group: str) -> Any:
+        """Once: a switch makes another world."""
+        at, seen = self._seen.pop(group, (0.0, None))
+        return seen if time.monotonic() - at < FRESH_S else None
 
     def answering(self, group: str, limit_s: float) -> float:
         """Wait until each service of each node of a group answers as balancers will ask it."""

@@ -34,7 +34,7 @@ PHASES = (
     ),
     Phase(
         "drain", "no event comes in, what runs ends",
-        (VERIFIED, CUTTING), ("catch_up_first", "stop_inflow", "wait_drained"),
+        (VERIFIED, CUTTING), ("catch_up_first", "plan_switch", "stop_inflow", "wait_drained"),
         "no execution, queue item, trigger instance or message of the old side is open", ("start_inflow_old",), CUTTING,
     ),
     Phase(

@@ -29,18 +29,24 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     return Report("haproxy", healthy_words(world, edge), findings, facts, time.monotonic() - began)
 
 
+def look(deployment: Deployment, group: str) -> World:
+    """What a switch to `group` is decided upon."""
+    edge, haproxy = _settings(deployment)
+    return gather(edge, haproxy, known_group(edge, group))
+
+
 def switch(
     deployment: Deployment,
     group: str,
     force: bool = False,
     dry_run: bool = False,
     deadline_s: float = 120.0,
-    last_look: bool = True,
+    seen: Optional[World] = None,
 ) -> dict[str, Any]:
-    """Point every slot of every balancer to a node of `group`, with proof."""
+    """Point every slot of every balancer to a node of `group`, with proof. `seen`: from `look`, a moment ago."""
     edge, haproxy = _settings(deployment)
     name = known_group(edge, group)
-    return _change(edge, haproxy, f"switch to {name}", name, force, dry_run, deadline_s, last_look)
+    return _change(edge, haproxy, f"switch to {name}", name, force, dry_run, deadline_s, seen)
 
 
 def undo(
@@ -59,7 +65,7 @@ def _change(
     force: bool,
     dry_run: bool,
     deadline_s: float,
-    last_look: bool = True,
+    seen: Optional[World] = None,
 ) -> dict[str, Any]:
     number_in("parameter `deadline_s`", deadline_s, 1, 3600)
     targets: dict[str, tuple[Slot, ...]] = {}
@@ -88,7 +94,7 @@ def _change(
         dry_run,
         deadline_s,
         undo=way_back,
-        last_look=last_look,
+        seen=seen,
     )
 
 

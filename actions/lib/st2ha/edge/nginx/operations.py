@@ -39,22 +39,31 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     return Report("nginx", healthy_words(snapshot, edge), findings, facts, time.monotonic() - began)
 
 
+def look(deployment: Deployment, group: str) -> Snapshot:
+    """What a switch to `group` is decided upon."""
+    edge, nginx = settings_of(deployment)
+    return gather(edge, nginx, known_group(edge, group), paths=False)
+
+
 def switch(
     deployment: Deployment,
     group: str,
     force: bool = False,
     dry_run: bool = False,
     deadline_s: float = 120.0,
-    last_look: bool = True,
+    seen: Optional[Snapshot] = None,
 ) -> dict[str, Any]:
-    """Point the upstreams of every balancer to `group`, with proof; what fails is put back as it was."""
+    """Point the upstreams of every balancer to `group`, with proof; what fails is put back as it was.
+
+    `seen`: from `look`, a moment ago. Files that were changed since then are not overwritten.
+    """
     edge, nginx = settings_of(deployment)
     name = known_group(edge, group)
 
     def decision(world: Snapshot) -> tuple[Decision, dict[str, Target]]:
         return decide.switch(world, edge, nginx, name, force)
 
-    return _change(edge, nginx, decision, name, True, dry_run, deadline_s, last_look)
+    return _change(edge, nginx, decision, name, True, dry_run, deadline_s, seen)
 
 
 def astray(deployment: Deployment, group: str) -> Optional[str]:
@@ -94,7 +103,7 @@ def _change(
     keep_former: bool,
     dry_run: bool,
     deadline_s: float,
-    last_look: bool = True,
+    seen: Optional[Snapshot] = None,
 ) -> dict[str, Any]:
     number_in("parameter `deadline_s`", deadline_s, 1, 3600)
     shown = {"diff": ""}
@@ -106,22 +115,22 @@ def _change(
         targets.update(wanted)
         return found
 
-    former, looks = _Former(edge, nginx), list[Snapshot]()
+    former, deciding = _Former(edge, nginx), iter([seen is None])
 
-    def look() -> Snapshot:
+    def world() -> Snapshot:
         """The first one is decided upon, the others are for people, too."""
-        looks.append(gather(edge, nginx, None if looks else group, paths=bool(looks)))
-        return looks[-1]
+        first = next(deciding, False)
+        return gather(edge, nginx, group if first else None, paths=not first)
 
     result = change(
-        look,
+        world,
         decided,
         lambda snapshot: former.verbs() or Acting(edge, nginx, targets, keep_former).verbs(),
         lambda snapshot: assess(snapshot, edge, nginx, snapshot.at),
         dry_run,
         deadline_s,
         undo=former.plan,
-        last_look=last_look,
+        seen=seen,
     )
     return {**result, **shown}
 
