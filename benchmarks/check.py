@@ -18,7 +18,7 @@ from lab.mongodb import MongoCluster
 from lab.mysql import MysqlCluster
 from lab.rabbitmq import RabbitCluster
 
-ROUNDS = 15
+ROUNDS = 31
 LAYERS = ("mongodb", "mysql", "rabbitmq")
 RUN = """
 import sys
@@ -31,7 +31,7 @@ sys.exit(0 if passed and result["severity"] != "unknown" else result["summary"])
 
 
 def measure(say: Callable[[str], None]) -> Iterator[Figure]:
-    """One figure, in about a minute."""
+    """One figure, in about two minutes."""
     clusters: tuple[Cluster, ...] = (MongoCluster(members=3), MysqlCluster(), RabbitCluster(members=3))
     with ExitStack() as stack:
         layers: dict[str, Any] = {}

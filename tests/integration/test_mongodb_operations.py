@@ -44,6 +44,7 @@ def test_a_healthy_set_is_ok(mongo: MongoCluster, action: str) -> None:
     assert f"primary {mongo.primary().address}" in result["summary"]
     members = result["facts"]["members" if action == "mongodb_check" else "mongodb_members"]
     assert sorted(row["state"] for row in members) == ["PRIMARY", "SECONDARY", "SECONDARY"]
+    assert {type(row["term"]) for row in members} == {int}, "nothing of the driver's leaves the layer"
 
 
 def test_a_user_with_the_rights_of_the_documentation_can_check(mongo: MongoCluster) -> None:

@@ -27,6 +27,11 @@ def test_results_come_in_order_from_other_processes() -> None:
     assert len({first, second, os.getpid()}) == 3
 
 
+def test_all_but_the_first_have_what_was_done_in_common() -> None:
+    done: list[int] = []
+    assert apart([lambda: len(done), lambda: len(done), lambda: len(done)], 10, lambda: done.append(1)) == [0, 1, 1]
+
+
 def test_a_single_work_is_done_here() -> None:
     assert apart([_pid], 10) == [os.getpid()]
     assert apart([], 10) == []

@@ -21,15 +21,19 @@ from typing import Any, Callable, Optional
 Work = Callable[[], Any]
 
 
-def apart(works: Sequence[Work], deadline_s: float) -> list[Optional[Any]]:
+def apart(works: Sequence[Work], deadline_s: float, common: Work = lambda: None) -> list[Optional[Any]]:
     """The result of each work, in order; None for one that did not end in time, or died. Results must be picklable.
 
-    A single work is done in this process. To be called where no other thread holds a lock: a fork keeps it for ever.
+    The first one, which should be the longest, begins at once; the others after `common`, so that what they have in
+    common is done once. A single work is done in this process. To be called where no other thread holds a lock: a fork
+    keeps it for ever.
     """
     if len(works) < 2:
         return [work() for work in works]
-    children = [_fork(work) for work in works]
+    children = [_fork(works[0])]
     try:
+        common()
+        children += [_fork(work) for work in works[1:]]
         replies = _read([reader for _, reader in children], time.monotonic() + deadline_s)
     finally:
         for pid, reader in children:

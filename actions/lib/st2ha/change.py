@@ -88,7 +88,7 @@ def wait_until(missing: Callable[[], Optional[str]], deadline_s: float, what: st
 
 
 def _done(plan: Plan, began: float) -> str:
-    return clip(f"OK {plan.goal}: done and proved in {_since(began):.1f} s")
+    return clip(f"OK {plan.goal}: done and proved in {_since(began):.3g} s")
 
 
 def _since(began: float) -> float:

@@ -13,11 +13,15 @@ from st2ha.errors import BadInput, HaError
 from st2ha.report import Finding, Report, Severity
 
 LAYERS = ("mongodb", "mysql", "rabbitmq", "redis", "stackstorm", "sensors", "edge", "auth", "content")
-"""Layers of the configuration; `st2ha.<package>.operations` has its `check(deployment, timeout_s) -> Report`."""
+"""Layers of the configuration, that with the largest driver first; `st2ha.<package>.operations` has its
+`check(deployment, timeout_s) -> Report`."""
 PACKAGES = {"stackstorm": "platform", "sensors": "partition"}
 """Layers whose package has another name."""
-SHARED = ("st2ha.reach", "st2ha.probe", "inspect", "hashlib", "importlib.metadata", "concurrent.futures")
-"""What several layers and their drivers import: once, before they part, instead of by each of them."""
+SHARED = (
+    "st2ha.reach", "st2ha.probe", "st2ha.naming",
+    "inspect", "hashlib", "importlib.metadata", "concurrent.futures", "decimal", "subprocess", "encodings.idna",
+)  # fmt: skip
+"""What several layers and their drivers import: once, before all but the first part, instead of by each of them."""
 PATIENCE, SPARE_S = 3.0, 5.0
 """A layer asks once or twice, each time within its time-out; so many of them and some seconds more it is waited for."""
 
@@ -28,10 +32,8 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     layers = [layer for layer in LAYERS if getattr(deployment, layer) is not None]
     if not layers:
         raise BadInput(f"deployment {deployment.name!r} has no layer to check: add one of {', '.join(LAYERS)} to it")
-    for module in SHARED:
-        importlib.import_module(module)
     patience_s = PATIENCE * (timeout_s or max(getattr(deployment, layer).timeout_s for layer in layers)) + SPARE_S
-    answers = apart([partial(_checked, layer, deployment, timeout_s) for layer in layers], patience_s)
+    answers = apart([partial(_checked, layer, deployment, timeout_s) for layer in layers], patience_s, _import_shared)
     reports = [answer or _unchecked(layer, "its check did not end") for layer, answer in zip(layers, answers)]
     facts: dict[str, Any] = {
         "layers": [
@@ -49,6 +51,11 @@ def check(deployment: Deployment, timeout_s: Optional[float] = None) -> Report:
     findings = tuple(finding for report in reports for finding in report.findings)
     healthy = "; ".join(f"{report.title} {report.healthy}" for report in reports)
     return Report(deployment.name, healthy, findings, facts, time.monotonic() - began)
+
+
+def _import_shared() -> None:
+    for module in SHARED:
+        importlib.import_module(module)
 
 
 def _checked(layer: str, deployment: Deployment, timeout_s: Optional[float]) -> Report:

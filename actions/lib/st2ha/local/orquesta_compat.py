@@ -1,6 +1,6 @@
 """Make the workflow engine importable: StackStorm's own orquesta where there is one, else PyPI's 1.2.0 of 2020.
 
-1.2.0 is the only release on PyPI. It was written for Python 3.6 and networkx 2; five small patches, each made only
+1.2.0 is the only release on PyPI. It was written for Python 3.6 and networkx 2; six small patches, each made only
 where it is needed, let it run on Python 3.9 to 3.12 and networkx 3. Its own tests then pass (872 of 875).
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import collections
 import collections.abc
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +64,12 @@ def _declare(functions: dict[str, Callable[..., Any]]) -> None:
 
 
 def _patch_before() -> None:
-    """What Python 3.10 and networkx 3 took away."""
+    """What Python 3.10 and networkx 3 took away, and chardet: it is imported for Python 2 only, where it is used.
+
+    With chardet installed requests would import it in every action, 30 ms; what requests has itself does the same.
+    """
+    if importlib.util.find_spec("chardet") is None:
+        sys.modules["chardet"] = importlib.import_module("charset_normalizer")
     for name in ("Mapping", "MutableMapping", "MutableSequence"):
         if name not in vars(collections):
             setattr(collections, name, getattr(collections.abc, name))

@@ -274,7 +274,7 @@ def parse_member(
         state=mine.get("stateStr") or _state_from(hello),
         writable=is_writable(hello),
         version=server.get("version"),
-        term=status.get("term"),
+        term=int(status["term"]) if "term" in status else None,
         optime=OpTime.from_reply(mine.get("optime")),
         sync_source=status.get("syncSourceHost", ""),
         views=tuple(

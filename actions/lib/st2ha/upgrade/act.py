@@ -123,8 +123,7 @@ class Acting(Parts):
         return self.brought_over("changed documents are the same on both sides")
 
     def switch(self, step: Step) -> str:
-        if self.ledger.read().switched_at is None:
-            self.ledger.set(switched_at=_utc(), switched_mark=self.mark())
+        self.ledger.begin_switch()
         return self.switch_to(step)
 
     def finish_old(self, step: Step) -> str:

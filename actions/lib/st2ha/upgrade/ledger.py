@@ -187,7 +187,15 @@ class Ledger:
     def set(self, **values: Any) -> None:
         self._update({"$set": values})
 
-    def _update(self, change: dict[str, Any]) -> int:
+    def begin_switch(self) -> None:
+        """Before the first balancer is touched: when, and a cluster time before which lies all acknowledged until then.
+
+        One write, for the window's sake; what the page has of it already stays.
+        """
+        values = {"switched_at": _now(), "switched_mark": "$$CLUSTER_TIME"}
+        self._update([{"$set": {name: {"$ifNull": [f"${name}", value]} for name, value in values.items()}}])
+
+    def _update(self, change: Any) -> int:
         """The number of steps now on the page.
 
         Once more after an election, even if the first write did come through: a step told twice does no harm.
