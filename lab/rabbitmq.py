@@ -152,15 +152,27 @@ class RabbitCluster(RabbitAccess):
         self.tool(name, "start_app")
 
     def restore(self) -> None:
-        """Undo every fault and wait healthy; nodes that do not find together again are restarted the hard way."""
-        self.undo_faults()
+        """Undo every fault and wait healthy; nodes that do not find together again are all started anew."""
         try:
+            self.undo_faults()
             self.wait_healthy(40)
         except LabError:
-            for member in self.members[1:]:
-                self.kill(member.name)
-                self.start(member.name, 90)
-            self.wait_healthy(90)
+            self.start_anew()
+
+    def start_anew(self) -> None:
+        """The first one alone, by force, then the others: nodes that start together may wait for each other for ever.
+
+        So does a paused node with the one that it was waiting for. What was in the queues may be lost.
+        """
+        for member in self.members:
+            self.kill(member.name)
+        first = self.members[0]
+        forced = self.directory / first.name / "data" / node.node_name(first) / "force_load"
+        forced.touch()
+        self._give(forced, first)
+        for member in self.members:
+            self.start(member.name, 90)
+        self.wait_healthy(90)
 
     # -- inside
 
