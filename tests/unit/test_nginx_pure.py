@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from st2ha.edge.content import Reply, amiss
 from st2ha.edge.nginx.lines import edit, passed, read, servers
 from st2ha.edge.nginx.parse import parse_disk
 from st2ha.edge.nginx.render import render, stamp
-from st2ha.edge.nginx.script import write_script
+from st2ha.edge.nginx.script import read_script, write_script
 from st2ha.edge.settings import UPSTREAMS
 from st2ha.errors import BadInput
 from st2ha.probe import Silence, Silent
@@ -141,3 +147,37 @@ def test_the_write_script_takes_any_name_and_content() -> None:
 def test_a_reading_that_is_not_whole() -> None:
     with pytest.raises((ValueError, KeyError, StopIteration)):
         parse_disk(b"\nB dump\n", "B", ["/x"])
+
+
+MASTER = """
+import os, signal, time
+title, signals = "nginx: worker process", {signal.SIGCHLD}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+if os.fork() == 0: os._exit(0)  # ended, and not waited for
+signal.sigwait(signals)
+if os.fork() == 0: time.sleep(60)  # has its parent's title still
+if os.fork() == 0: os.execv(os.environ["PYTHON"], [title, "-c", "print(flush=True); import time; time.sleep(60)"])
+time.sleep(60)
+"""
+
+
+def test_a_reading_in_the_moment_of_a_reload(tmp_path: Path) -> None:
+    """Children that have no title any more, or not their own yet: neither is a worker, and the master is its parent."""
+    master = subprocess.Popen(
+        ["nginx: master process", "-c", MASTER],
+        executable=sys.executable,
+        env={"PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert master.stdout is not None and master.stdout.readline() == b"\n"
+        pid_file = tmp_path / "nginx.pid"
+        pid_file.write_text(f"{master.pid}\n")
+        script = read_script("B", "true", "/etc/nginx/nginx.conf", str(pid_file), "", [])
+        said = subprocess.run(["sh", "-s"], input=script, capture_output=True, timeout=20, check=True).stdout
+    finally:
+        os.killpg(master.pid, signal.SIGKILL)
+        master.communicate()
+    disk = parse_disk(said, "B", [])
+    assert (disk.master, len(disk.workers), len(disk.serving)) == (master.pid, 1, 1)

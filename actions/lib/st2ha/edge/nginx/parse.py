@@ -58,12 +58,15 @@ def _refusal(words: str) -> str:
 
 
 def _processes(text: str) -> tuple[Optional[int], tuple[Worker, ...]]:
-    """Cache managers and the like are no workers. Ages come in hundredths of a second."""
+    """The master is the first. Cache managers are no workers, nor is a fork that has not its own title yet.
+
+    Ages come in hundredths of a second.
+    """
     master: Optional[int] = None
     workers = []
     for line in text.splitlines():
         pid, age, title = line.split(None, 2)
-        if "master process" in title:
+        if master is None and "master process" in title:
             master = int(pid)
         elif "worker process" in title:
             workers.append(Worker(int(pid), float(age) / 100, "shutting down" in title))

@@ -40,7 +40,9 @@ if [ -n "$pid" ] && [ -d "/proc/$pid" ]; then
   children=; { read -r children <"/proc/$pid/task/$pid/children"; } 2>/dev/null
   for each in $pid ${children:-$(ps -o pid= --ppid "$pid")}; do
     process "$each"
-    if [ -n "$started" ]; then echo "$each $((now - started)) $title"; fi
+    if [ -n "$started" ] && [ -n "$title" ]; then # one that has ended, and is not buried yet, has no title
+      echo "$each $((now - started)) $title"
+    fi
   done
 fi
 part vip
