@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import logging
 
 Result = dict[str, Any]
+HEADS = {"bad_input": "WRONG INPUT", "refused": "REFUSED", "failed": "FAILED"}
+"""How the summary of an action that could not do its job begins, by kind."""
 
 
 class Operation:
@@ -118,10 +120,9 @@ def answered(run: Callable[..., Result]) -> Callable[..., tuple[bool, Result]]:
 
 def failure(sentence: str, kind: str, **more: Any) -> Result:
     """The result of an action that could not do its job; `kind` is bad_input, refused or failed."""
-    head = {"bad_input": "WRONG INPUT", "refused": "REFUSED", "failed": "FAILED"}[kind]
     severity = Severity.CRITICAL if kind == "refused" else Severity.UNKNOWN
     return {
-        "summary": clip(f"{head} {sentence}"),
+        "summary": clip(f"{HEADS[kind]} {sentence}"),
         "severity": severity.word,
         "error": sentence,
         "kind": kind,

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from st2ha.stackstorm import HEADS
+
 STYLES = {"OK": "bold green", "WARNING": "bold yellow", "CRITICAL": "bold red", "UNKNOWN": "bold magenta"}
 
 
@@ -65,10 +67,10 @@ def result_blocks(result: Any) -> Iterator[Block]:
         yield Block(result if isinstance(result, str) else json.dumps(result, indent=2, default=str))
         return
     told = {"summary", "severity", "findings", "details", "facts", "elapsed_s", "plan", "steps_done", "before", "after"}
-    summary = str(result.get("summary") or "")
+    error = str(result.get("error") or "")
+    summary = _whole(str(result.get("summary") or ""), f"{HEADS.get(str(result.get('kind')), '')} {error}")
     if summary:
         yield Block(clean(summary), STYLES.get(str(result.get("severity")).upper(), ""))
-    error = str(result.get("error") or "")
     if error and error not in summary:
         yield Block(clean(error))
     for finding in result.get("findings") or []:
@@ -82,6 +84,11 @@ def result_blocks(result: Any) -> Iterator[Block]:
     if not summary and not error:
         rest = {name: value for name, value in result.items() if name not in told}
         yield Block(json.dumps(rest or result, indent=2, default=str))
+
+
+def _whole(summary: str, sentence: str) -> str:
+    """The sentence that the summary was clipped from, else the summary."""
+    return sentence if summary.endswith("…") and sentence.startswith(summary[:-1]) else summary
 
 
 def _plan_blocks(result: dict[str, Any]) -> Iterator[Block]:
