@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lab.rabbitmq import RabbitCluster
+from lab.rabbitmq_access import STACKSTORM_VHOST
 from lab.wait import wait_for
 from st2ha.rabbitmq import changes, operations
 from tests.rabbit_real import deployment_of, publishing, read_empty
@@ -57,6 +58,19 @@ def test_nodes_that_wait_for_each_other_are_started_anew(healthy_two: RabbitClus
     wait_for(lambda: healthy_two.running("rabbit2") == {TWO}, 20, "rabbit2 to be the last one")
     healthy_two.start_anew()
     assert healthy_two.running("rabbit1") == healthy_two.running("rabbit2") == {ONE, TWO}
+
+
+def test_a_queue_without_a_leader_is_told_beside_one_that_is_down(healthy_two: RabbitCluster) -> None:
+    """The API's list leaves the first out and its total the second, so that both are of the same length."""
+    healthy_two.api("rabbit1", "DELETE", f"/api/policies/{STACKSTORM_VHOST}/ha-all")
+    healthy_two.declare("st2.alone", "classic", at="rabbit2")
+    healthy_two.declare("st2.replicated", "quorum", at="rabbit2")
+    healthy_two.kill("rabbit2")
+    wait_for(lambda: {"QueueWithoutLeader", "QueueDown"} <= codes(healthy_two), 30, "both queues to be told")
+    healthy_two.restore()
+    for queue in ("st2.alone", "st2.replicated"):
+        healthy_two.api("rabbit1", "DELETE", f"/api/queues/{STACKSTORM_VHOST}/{queue}")
+    healthy_two.mirror_all()
 
 
 def test_a_dead_node_is_forgotten(healthy_two: RabbitCluster) -> None:
