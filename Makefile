@@ -49,7 +49,7 @@ check: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
+	@ST2HA_TEST_QUICK=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 # Two workers: the real tests wait more than they compute. One pytest, so that its summary tells all.
 test: setup

@@ -9,11 +9,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests.examples import FEWER
+
 pytest_plugins = sorted(f"tests.{file.stem}" for file in Path(__file__).parent.glob("fix_*.py"))
 SHARED = {"lease": "redis", "haproxy": "edge", "nginx": "edge", "vrrp": "edge", "balancer": "edge"}
 """Second word of a file's name -> the group whose servers its tests take, too."""
 
-settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.register_profile(
+    "busy", max_examples=100 // FEWER, suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 settings.load_profile("busy")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from lab.certs import Authority
@@ -22,6 +22,7 @@ from st2auth_ldap3.deadline import Deadline
 from st2auth_ldap3.directory import Directory
 from st2auth_ldap3.errors import GroupsUnknown
 from st2auth_ldap3.settings import parse
+from tests.examples import examples
 from tests.fix_auth import on_samba, samba_options
 
 BOTH = "(|(sAMAccountName={username})(userPrincipalName={username}))"
@@ -220,7 +221,7 @@ def test_passwords_are_taken_to_the_letter(backend: Ldap3AuthenticationBackend) 
         assert backend.authenticate("alice", odd) is False
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(max_size=20), password=st.text(max_size=20))
 def test_no_text_raises_or_gets_in(backend: Ldap3AuthenticationBackend, name: str, password: str) -> None:
     assert backend.authenticate(name, password) is False

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from st2ha.config import MASKED, Host, Mongodb, MongodbLimits, parse_host, parse_hosts, select
 from st2ha.errors import BadInput
 from st2ha.stackstorm import Operation, answered
+from tests.examples import examples
 
 GOOD: dict[str, Any] = {
     "default_deployment": "prod",
@@ -325,7 +326,7 @@ class Reading(Operation):
         return {"summary": repr(self.deployment(deployment)), "severity": "ok"}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     password=st.text(st.characters(min_codepoint=33, exclude_characters="'\"\\"), min_size=6),
     changes=st.dictionaries(st.sampled_from(NAMES), values, max_size=3),

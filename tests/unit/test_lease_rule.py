@@ -9,7 +9,7 @@ from random import Random
 from typing import Callable, Optional
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from st2ha.partition.lease.rule import (
@@ -26,6 +26,7 @@ from st2ha.partition.lease.rule import (
     refused,
     wrote,
 )
+from tests.examples import examples
 
 DURABLE = Terms(ttl_s=10.0)
 FORGETFUL = Terms(ttl_s=10.0, settle_s=5.0)
@@ -237,7 +238,7 @@ def world_of(seed: int, terms: Terms, size: int) -> World:
     return World(terms, random.uniform, lambda share: random.random() < share, contenders)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_never_two_holders(seed: int, size: int) -> None:
     world = world_of(seed, DURABLE, size)
@@ -246,7 +247,7 @@ def test_never_two_holders(seed: int, size: int) -> None:
     assert world.held
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_never_two_holders_where_the_last_writes_are_forgotten(seed: int, size: int) -> None:
     world = world_of(seed, FORGETFUL, size)
@@ -260,7 +261,7 @@ def test_never_two_holders_where_the_last_writes_are_forgotten(seed: int, size: 
     check(world)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_when_all_is_well_one_holds_all_the_time_and_a_successor_comes_in_time(seed: int, size: int) -> None:
     world = world_of(seed, DURABLE, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, assume, given, note
 from hypothesis import strategies as st
 
 from st2ha.config import Host, Mongodb, MongodbLimits
@@ -16,6 +16,7 @@ from st2ha.mongodb.facts import Answer, ConfigMember, Denied, Member, OpTime, Se
 from st2ha.plan import Plan, Refused, Step, execute
 from st2ha.probe import Silence, Silent
 from st2ha.report import Severity, worst
+from tests.examples import examples
 
 LIMITS = MongodbLimits()
 AT = 1_800_000_000.0
@@ -121,7 +122,7 @@ def lose(snapshot: Snapshot, name: str, kind: Silence, stale: bool) -> Snapshot:
     return replace(snapshot, answers={**answers, lost: Silent(kind, "lost for the test", 1.0)})
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@examples(200, suppress_health_check=[HealthCheck.filter_too_much])
 @given(sets(), st.sampled_from(SILENCES), st.booleans(), st.data())
 def test_losing_a_member_never_improves_the_verdict(
     nodes: list[Node], kind: Silence, stale: bool, data: st.DataObject
@@ -149,7 +150,7 @@ def test_losing_a_member_never_improves_the_verdict(
 # -- candidates
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(sets())
 def test_the_best_candidate_has_no_limitation(nodes: list[Node]) -> None:
     snapshot = snapshot_of(nodes)
@@ -161,7 +162,7 @@ def test_the_best_candidate_has_no_limitation(nodes: list[Node]) -> None:
         assert limitation(snapshot, best) is None and not best.writable
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(sets(), st.booleans(), st.data())
 def test_a_named_target_is_never_replaced(nodes: list[Node], force: bool, data: st.DataObject) -> None:
     snapshot = snapshot_of(nodes)
@@ -174,7 +175,7 @@ def test_a_named_target_is_never_replaced(nodes: list[Node], force: bool, data: 
         assert decision.reasons or decision.forceable
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(sets(), st.booleans())
 def test_a_plan_starts_only_from_one_primary_and_a_majority(nodes: list[Node], force: bool) -> None:
     snapshot = snapshot_of(nodes)
@@ -273,7 +274,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(nodes, {nodes[0].name}, frozen=frozen)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(worlds(), st.data())
 def test_an_interrupted_plan_can_be_decided_again_and_ends_in_the_same_place(world: World, data: st.DataObject) -> None:
     """Exactly: stop a switchover to a named member after any number of its steps, let any time pass that an election

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from st2ha.config import Host
@@ -17,6 +17,7 @@ from st2ha.mysql.settings import Mysql
 from st2ha.plan import Decision, Plan, Step
 from st2ha.probe import Silence, Silent
 from st2ha.report import Severity
+from tests.examples import examples
 
 AT = 1_800_000_000.0
 
@@ -102,7 +103,7 @@ def decisions(nodes: list[Node], force: bool) -> list[Decision]:
     return found + [decide.rejoin(snapshot, chosen, name) for name in names if name]
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(clusters(), st.booleans())
 def test_no_plan_makes_a_second_writable_server(nodes: list[Node], force: bool) -> None:
     for decision in decisions(nodes, force):
@@ -111,7 +112,7 @@ def test_no_plan_makes_a_second_writable_server(nodes: list[Node], force: bool) 
             assert max(counts[1:], default=0) <= max(1, counts[0]), decision
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(clusters(), st.booleans())
 def test_unknown_never_justifies_a_promotion(nodes: list[Node], force: bool) -> None:
     closed = any(node.denied and node.silence is None for node in nodes)
@@ -120,7 +121,7 @@ def test_unknown_never_justifies_a_promotion(nodes: list[Node], force: bool) -> 
             assert "promote" not in {step.verb for step in decision.steps}
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(clusters())
 def test_without_force_no_failover_while_the_primary_may_be_alive(nodes: list[Node]) -> None:
     decision = decide_failover.failover(snapshot_of(nodes), settings_for(nodes))
@@ -133,7 +134,7 @@ def test_without_force_no_failover_while_the_primary_may_be_alive(nodes: list[No
                 assert not snapshot_of(nodes).seeing(str(node.host))
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(clusters())
 def test_a_rejoin_never_drops_a_transaction(nodes: list[Node]) -> None:
     snapshot, chosen = snapshot_of(nodes), settings_for(nodes)
@@ -145,7 +146,7 @@ def test_a_rejoin_never_drops_a_transaction(nodes: list[Node]) -> None:
             assert mine and above and not mine.gtids.beyond(above.gtids)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(clusters(), st.integers(0, 7200))
 def test_a_second_failover_waits(nodes: list[Node], ago_s: int) -> None:
     last = Failover(AT - ago_s, "db9:3306", "db9:3306")
@@ -154,7 +155,7 @@ def test_a_second_failover_waits(nodes: list[Node], ago_s: int) -> None:
         assert ago_s >= 3600
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(clusters())
 def test_every_world_is_assessed(nodes: list[Node]) -> None:
     """Never an exception; without a writable server it is not OK; two of them are critical."""

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from st2ha.errors import BadInput
@@ -19,10 +19,11 @@ from st2ha.partition.hash import SPACE, sensor_hash
 from st2ha.partition.plan import Assignment, plan, result_of
 from st2ha.partition.providers import NOBODY, Container, Ownership, share_of
 from st2ha.partition.quotas import quotas
+from tests.examples import examples
 
 PROVIDERS = ("hash", "kvstore", "file")
 provider_of = pytest.mark.parametrize("provider", PROVIDERS)
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = examples(40)
 
 SIZES = st.one_of(st.integers(0, 40), st.integers(0, 1000), st.sampled_from([9_999, 10_000]))
 NODES = st.one_of(st.integers(1, 8), st.integers(1, 64))

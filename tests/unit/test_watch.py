@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Optional
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from st2ha.report import Finding, Severity
 from st2ha.watch import REMEMBERED, Change, Patience, State, dump, load, update, update_role
+from tests.examples import examples
 
 DOWN = Finding("MemberDown", Severity.WARNING, "mongodb/rs0/m1", "refused", "start mongod on m1")
 WORSE = replace(DOWN, severity=Severity.CRITICAL)
@@ -192,13 +193,13 @@ def play(looks: list[Look], restarts: bool) -> tuple[State, list[Change]]:
     return state, told
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(LOOKS)
 def test_a_restart_at_any_time_repeats_and_loses_nothing(looks: list[Look]) -> None:
     assert play(looks, restarts=True) == play(looks, restarts=False)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(LOOKS)
 def test_appeared_and_cleared_take_turns_and_every_id_is_new(looks: list[Look]) -> None:
     state, told = play(looks, restarts=False)
@@ -215,7 +216,7 @@ def test_appeared_and_cleared_take_turns_and_every_id_is_new(looks: list[Look]) 
     assert all(former["current"] == move["former"] for former, move in zip(moves, moves[1:]))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(LOOKS, st.dictionaries(st.sampled_from(SUBJECTS), st.sampled_from([Severity.WARNING, Severity.CRITICAL])))
 def test_what_is_told_in_the_end_is_what_is_there(looks: list[Look], last: dict[str, Severity]) -> None:
     """Whatever came before: after the longest wait of all, the standing findings are the ones seen."""
@@ -224,7 +225,7 @@ def test_what_is_told_in_the_end_is_what_is_there(looks: list[Look], last: dict[
     assert {finding.subject: finding.severity for finding in state.standing} == last
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(LOOKS)
 def test_it_tells_no_more_than_it_may(looks: list[Look]) -> None:
     """At the most, in any flap window: `flaps` whole rounds, and the word that it flaps."""

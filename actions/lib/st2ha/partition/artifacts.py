@@ -86,9 +86,9 @@ def options(container: Container, file: str) -> dict[str, str]:
 
 def file_text(told: Sequence[Container]) -> str:
     """The partition file of provider file. No list is empty: of an empty one StackStorm runs all sensors."""
-    return yaml.safe_dump(
-        {each.node: list(each.refs or ()) for each in told}, default_flow_style=False, sort_keys=False
-    )
+    lists = {each.node: list(each.refs or ()) for each in told}
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(lists, Dumper=dumper, default_flow_style=False, sort_keys=False))
 
 
 def keys(told: Sequence[Container]) -> dict[str, str]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from st2ha.content.facts import Node, parse
 from st2ha.content.far import MODULES, program, said
 from st2ha.errors import HostError
+from tests.examples import examples
 
 OLD = 1_600_000_000
 
@@ -249,7 +250,7 @@ FILES = st.dictionaries(
 ).filter(lambda files: not any(one != two and two.startswith(one + "/") for one in files for two in files))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILES, FILES)
 def test_digests_are_equal_exactly_if_trees_are(
     tmp_path_factory: pytest.TempPathFactory, one: dict[str, bytes], two: dict[str, bytes]
