@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib:$(CURDIR)/auth_backend/src
+unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles the library anew
 
 .PHONY: test-rabbitmq4 setup check test test-mysql9 demo bench record clean
 setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: all in `make test`, a fifth of them in `make check`."""
+"""How much the long unit tests try: everything in `make test`, a fifth of it in `make check`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import yaml
 from metadata import load
 from metadata.check import check, problems_of
 from metadata.load import Document, Pack, load_pack
+from tests.examples import FEWER
 
 CASES = Path(__file__).parent / "metadata_cases"
 HEALTHY: dict[str, str] = yaml.safe_load((CASES / "healthy.yaml").read_text(encoding="utf-8"))
@@ -109,7 +110,7 @@ def test_nonsense_is_reported_not_raised(pack: Path, path: str, text: str) -> No
     lines(pack)
 
 
-@pytest.mark.parametrize("value", [None, 7, "x", [1], {"a": {"b": [None]}}])
+@pytest.mark.parametrize("value", [None, 7, "x", [1], {"a": {"b": [None]}}][::FEWER])
 @pytest.mark.parametrize("path", [path for path in HEALTHY if path.endswith(".yaml")])
 def test_wrong_value_anywhere_is_reported_not_raised(pack: Path, path: str, value: Any) -> None:
     """Every value in every file, replaced by one of the wrong kind: a report, never a traceback."""
