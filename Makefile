@@ -52,13 +52,13 @@ check: setup
 	@$(BIN)/python -m metadata
 	@ST2HA_TEST_QUICK=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
-# Two workers: the real tests wait more than they compute. One pytest, so that its summary tells all.
+# Three workers on two cores: the real tests wait more than they compute. One pytest, so that its summary tells all.
 test: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m metadata
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The MySQL tests once more, on MySQL 9 (unpacked once: a minute, 650 MB).
 test-mysql9: setup
