@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from lab.rabbitmq4 import Rabbit4Cluster, limitation
+from lab.wait import wait_for
 from st2ha.rabbitmq import changes, operations
 from tests.rabbit_real import deployment_of
 
@@ -44,3 +45,12 @@ def test_a_classic_queue_has_one_copy_whatever_the_policy(four: Rabbit4Cluster) 
     assert {finding.code for finding in operations.check(deployment).findings} == {"NotMirrored"}
     rows = {row["queue"]: row["verdict"] for row in changes.quorum_plan(deployment)["queues"]}
     assert rows["st2.classic"] == "becomes"
+
+
+def test_a_copy_on_a_dead_node_is_told(four: Rabbit4Cluster) -> None:
+    """The list without statistics leaves it out."""
+    four.declare("st2.alone", "classic", at="rabbit3")
+    four.kill("rabbit3")
+    deployment = deployment_of(four)
+    found = {"NodeDown", "QueueDown", "QuorumCritical", "NotMirrored"}
+    wait_for(lambda: {f.code for f in operations.check(deployment).findings} == found, 30, "its queue to be told")
