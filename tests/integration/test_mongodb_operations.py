@@ -13,6 +13,12 @@ from typing import Any
 
 import pytest
 from pymongo.errors import OperationFailure
+from pymongo.monitoring import (
+    ServerClosedEvent,
+    ServerDescriptionChangedEvent,
+    ServerListener,
+    ServerOpeningEvent,
+)
 
 from lab.mongodb import MongoCluster
 from lab.wait import wait_for
@@ -97,6 +103,41 @@ def test_a_switchover_to_the_best_member(mongo: MongoCluster) -> None:
     assert mongo.primary() != before
     assert [step["verb"] for step in result["steps_done"]] == [step["verb"] for step in result["plan"]["steps"]]
     assert result["summary"].startswith("OK switchover of rs0 from ")
+
+
+def test_a_member_that_came_back_just_now_is_known_to_the_clients_before_the_switch(mongo: MongoCluster) -> None:
+    """Otherwise they look for it while there is no primary, no oftener than every half second."""
+    target, seen = mongo.primary(), Descriptions()
+    with mongo.client(event_listeners=[seen]) as client:
+        client.admin.command("ping")
+        mongo.kill(target.name)
+        wait_for(lambda: seen.of(target.address)[-1:] == ["Unknown"], 10, "the client to miss it")
+        mongo.start(target.name)
+        mongo.wait_healthy()
+        passed, result = switch(mongo, target.address)
+        assert passed and "await_clients" in [step["verb"] for step in result["steps_done"]], result
+        wait_for(lambda: seen.of(target.address)[-1] == "RSPrimary", 10, "the client to find it")
+    assert seen.of(target.address)[-2:] == ["RSSecondary", "RSPrimary"]
+
+
+class Descriptions(ServerListener):
+    """What a client has held each server for."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, str]] = []
+
+    def of(self, address: str) -> list[str]:
+        return [kind for host, kind in self._seen if host == address]
+
+    def opened(self, event: ServerOpeningEvent) -> None:
+        """Nothing to note."""
+
+    def closed(self, event: ServerClosedEvent) -> None:
+        """Nothing to note."""
+
+    def description_changed(self, event: ServerDescriptionChangedEvent) -> None:
+        host, port = event.server_address
+        self._seen.append((f"{host}:{port}", event.new_description.server_type_name))
 
 
 def test_a_member_that_was_frozen_can_be_switched_to(mongo: MongoCluster) -> None:

@@ -10,7 +10,7 @@ import pytest
 from st2ha.config import Mongodb
 from st2ha.errors import BadInput
 from st2ha.mongodb.decide import STEP_DOWN_S, best_candidate, freeze, limitation, switchover
-from st2ha.mongodb.facts import Denied, Snapshot
+from st2ha.mongodb.facts import Denied, Snapshot, View
 from st2ha.plan import Plan, Refused
 from st2ha.probe import Silence, Silent
 from tests import recorded
@@ -119,6 +119,14 @@ def test_each_step_says_why_and_the_writing_ones_what_they_expect() -> None:
     steps = plan(HEALTHY).steps
     assert all(step.because for step in steps)
     assert all(step.expect["term"] == 1 for step in steps if step.verb in ("catch_up", "follow", "step_down"))
+
+
+def test_a_candidate_that_came_back_just_now_is_left_to_the_clients_first() -> None:
+    views = tuple(View(f"{name}:27017", "SECONDARY", True, up_s) for name, up_s in (("mongo2", 10.0), ("mongo3", 11.0)))
+    snapshot = changed(HEALTHY, "mongo1", views=views)
+    verbs = [step.verb for step in plan(snapshot).steps]
+    assert verbs.index("catch_up") < verbs.index("await_clients") < verbs.index("follow")
+    assert "await_clients" not in [step.verb for step in plan(snapshot, target="mongo3").steps]
 
 
 def test_a_candidate_that_syncs_from_another_secondary_is_turned_to_the_primary_first() -> None:

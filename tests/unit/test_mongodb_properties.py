@@ -40,6 +40,7 @@ class Node:
     lag_s: int = 0
     sync_source: str = ""
     disk_used: float = 0.5
+    up_s: Optional[float] = None
 
     @property
     def host(self) -> Host:
@@ -61,7 +62,8 @@ def _answer(node: Node, nodes: list[Node], config: SetConfig) -> Answer:
         return Member(node.host, node.name, "ARBITER", False)
     reached = {other.name: not other.dead and other.group == node.group for other in nodes}
     views = tuple(
-        View(n.name, _state(n) if reached[n.name] else "(not reachable/healthy)", reached[n.name]) for n in nodes
+        View(n.name, _state(n) if reached[n.name] else "(not reachable/healthy)", reached[n.name], n.up_s)
+        for n in nodes
     )
     return Member(
         node.host, node.name, _state(node), node.primary, "6.0.5", node.term,
@@ -226,6 +228,9 @@ class World:
     def catch_up(self, step: Step) -> None:
         self.nodes = [replace(n, lag_s=0) if n.name == step.target else n for n in self.nodes]
 
+    def await_clients(self, step: Step) -> None:
+        self.now += 10
+
     def follow(self, step: Step) -> None:
         pass
 
@@ -268,7 +273,12 @@ def worlds(draw: st.DrawFn) -> World:
     for number in range(1, size + 1):
         name = f"mongo{number}:27017"
         nodes.append(
-            Node(name, ConfigMember(name, 1, 1.0), lag_s=draw(st.sampled_from((0, 0, 5))) if number > 1 else 0)
+            Node(
+                name,
+                ConfigMember(name, 1, 1.0),
+                lag_s=draw(st.sampled_from((0, 0, 5))) if number > 1 else 0,
+                up_s=draw(st.sampled_from((None, 2.0, 60.0))),
+            )
         )
     frozen = {node.name: float(draw(st.sampled_from((0, 0, 600)))) for node in nodes[1:]}
     return World(nodes, {nodes[0].name}, frozen=frozen)
@@ -287,7 +297,7 @@ def test_an_interrupted_plan_can_be_decided_again_and_ends_in_the_same_place(wor
         world.apply(step)
     world.wait(data.draw(st.sampled_from((3, 25, 40, 700))), data.draw(st.permutations(names)))
     again = decided(world, target)
-    verbs = dict.fromkeys(("catch_up", "follow", "freeze", "step_down", "elect", "prove"), world.apply)
+    verbs = dict.fromkeys(("catch_up", "await_clients", "follow", "freeze", "step_down", "elect", "prove"), world.apply)
     outcome = execute(again, verbs, 60)
     assert outcome.status == "done", outcome.reason
     assert world.writable == {target} and world.most_writable == 1

@@ -19,6 +19,8 @@ from st2ha.probe import Silent
 STEP_DOWN_S = 30
 """For so long the old primary and the members that are not wanted leave the election to the target."""
 MOST_FREEZE_S = 24 * 3600
+CLIENTS_LOOK_S = 10
+"""So often a driver looks for a member that was away (`heartbeatFrequencyMS` of the drivers' specification)."""
 
 
 def switchover(snapshot: Snapshot, settings: Mongodb, target: Optional[str] = None, force: bool = False) -> Decision:
@@ -158,11 +160,18 @@ def _steps(snapshot: Snapshot, primary: Member, candidate: Member) -> tuple[Step
     others = [
         m for m in snapshot.members if m not in (primary, candidate) and m.state == "SECONDARY" and m.name in alive
     ]
+    up_s = next((view.up_s for view in primary.views if view.name == candidate.name), None)
+    fresh = [] if up_s is None or up_s > CLIENTS_LOOK_S else [candidate]
     follows = [(candidate, primary)] if candidate.sync_source != primary.name else []
     follows += [(member, candidate) for member in others]
     return (
         Step("freeze", candidate.name, "it may be elected, whatever froze it before", {"seconds": 0}),
         Step("catch_up", candidate.name, f"it must have what {primary.name} has", expect),
+        *(
+            Step("await_clients", member.name,
+                 f"it came back just now: clients look for it every {CLIENTS_LOOK_S} s, and must know it", expect)
+            for member in fresh
+        ),
         *(
             Step("follow", member.name, f"it needs no new sync source in the moment of the switch: {source.name}",
                  {**expect, "source": source.name})

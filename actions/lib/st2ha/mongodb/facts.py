@@ -41,6 +41,7 @@ class View:
     name: str
     state: str
     healthy: bool
+    up_s: Optional[float] = None  # it has answered the believer's heartbeats for so long; of others only
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ def parse_member(
         optime=OpTime.from_reply(mine.get("optime")),
         sync_source=status.get("syncSourceHost", ""),
         views=tuple(
-            View(each["name"].lower(), each.get("stateStr", "?"), bool(each.get("health")))
+            View(each["name"].lower(), each.get("stateStr", "?"), bool(each.get("health")), _up_s(each))
             for each in status.get("members", ())
         ),
         config=SetConfig.from_reply(config) if config else None,
@@ -306,6 +307,11 @@ def _state_from(hello: Reply) -> str:
         if hello.get(key):
             return state
     return "UNKNOWN"
+
+
+def _up_s(view: Reply) -> Optional[float]:
+    """A member's `uptime` of itself counts from its start, which is another thing."""
+    return None if view.get("self") or "uptime" not in view else float(view["uptime"])
 
 
 def _window_s(oplog: Reply) -> Optional[float]:

@@ -161,9 +161,9 @@ class _Asking:
     def _queues(self, overview: Any, policies: Any, running: int) -> list[Any]:
         """Without statistics the API leaves out queues without a leader; its own total gives them away.
 
-        That total leaves out those with a single copy on a node that is down, which the list has (3.10.8; in 4.0.5 it is
-        the other way round). With totals the API asks each queue's process: only so the state is the real one. It is
-        asked for all columns, which is faster.
+        That total leaves out those with a single copy on a node that is down, which the list has (3.10.8; in 4.0.5 it
+        is the other way round). With totals the API asks each queue's process: only so the state is the real one. It
+        is asked for all columns, which is faster.
         """
         rows = self._rows(disable_stats="true", enable_queue_totals="true")
         total = (overview.get("object_totals") or {}).get("queues")
