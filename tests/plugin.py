@@ -33,5 +33,5 @@ class ByService(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
-    """With `--no-loadscope-reorder` the many short unit tests come last, and even the two workers out."""
+    """With `--no-loadscope-reorder` the many short unit tests come last, and even the workers out."""
     return ByService(config, log)
