@@ -51,9 +51,9 @@ def measure(rs: MongoCluster) -> Iterator[Figure]:
     bare, how = f"a bare interpreter: {bare_ms:.1f} ms", f"median of {ROUNDS} in turn"
     beside = f"until its work begins: {light_work_ms:.0f} ms, {bare}"
     yield Figure("startup_without_driver", light_ms, 60, "ms", beside, f"notify, until `run` is entered; {how}")
-    # Nobody waits for the driver before `run`: an entry that imported it at its head would be over this limit.
-    beside = f"until it would ask: {heavy_work_ms:.0f} ms, `import pymongo` alone: {driver_ms:.0f} ms, {bare}"
-    yield Figure("startup_with_pymongo", heavy_ms, 200, "ms", beside, f"mongodb_check, until `run` is entered; {how}")
+    # The library and its driver are imported inside `run`: up to there they would be left out of their own limit.
+    beside = f"until `run` is entered: {heavy_ms:.0f} ms, `import pymongo` alone: {driver_ms:.0f} ms, {bare}"
+    yield Figure("startup_with_pymongo", heavy_work_ms, 200, "ms", beside, f"mongodb_check, until it would ask; {how}")
 
 
 def _entry(

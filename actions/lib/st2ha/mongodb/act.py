@@ -61,9 +61,9 @@ class Acting:
         return f"has everything up to {goal.seconds} after {waited_s:.2f} s"
 
     def await_clients(self, step: Step) -> str:
-        """Wait until every client has looked for the target since it came back; comfort only.
+        """Give clients the time in which they look for the target since it came back; comfort only.
 
-        One that has not must connect to it in the moment of the switch, and asks no server twice in half a second:
+        One that has not found it must do so in the moment of the switch, and asks no server twice in half a second:
         its writes wait for up to 0.5 s (measured) instead of less than 0.1 s.
         """
         with self._client(str(step.expect["primary"])) as there:
@@ -75,10 +75,10 @@ class Acting:
                 return None if up_s > CLIENTS_LOOK_S else f"the primary has heard of it for {up_s} s"
 
             try:
-                waited_s = wait_until(unknown, AWAIT_S, f"clients to know {step.target}", pause_s=AWAIT_PAUSE_S)
+                waited_s = wait_until(unknown, AWAIT_S, f"clients to find {step.target}", pause_s=AWAIT_PAUSE_S)
             except DeadlineExceeded as late:
                 return f"{late}: clients may need half a second to find it"
-        return f"every client has looked for it after {waited_s:.2f} s"
+        return f"clients have had {CLIENTS_LOOK_S} s to find it, after {waited_s:.2f} s"
 
     def follow(self, step: Step) -> str:
         """Have a secondary sync from the given source; comfort only, so a server that insists on another keeps it.

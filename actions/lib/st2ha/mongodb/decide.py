@@ -169,7 +169,7 @@ def _steps(snapshot: Snapshot, primary: Member, candidate: Member) -> tuple[Step
         Step("catch_up", candidate.name, f"it must have what {primary.name} has", expect),
         *(
             Step("await_clients", member.name,
-                 f"it came back just now: clients look for it every {CLIENTS_LOOK_S} s, and must know it", expect)
+                 f"it came back just now: clients look for it every {CLIENTS_LOOK_S} s, and get that long", expect)
             for member in fresh
         ),
         *(
