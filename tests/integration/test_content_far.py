@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def test_it_is_one_text_of_python_3_6_without_the_pack() -> None:
     text = program({"roots": []}).decode()
     ast.parse(text, feature_version=(3, 6))
     assert "st2ha.content.far" not in text.replace("(Part of the program of st2ha.content.far.)", "")
-    modules = {"marshal", "os", "sys", "time", "select", "signal", "errno", "_blake2", "gc"}
+    modules = {"marshal", "os", "sys", "time", "select", "signal", "errno", "json", "_blake2", "gc"}
     imported = {
         name.split(".")[0]
         for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))
@@ -265,11 +267,39 @@ def test_digests_are_equal_exactly_if_trees_are(
 
 
 @pytest.mark.parametrize(
-    "output", [b"", b"motd!\n", b"('root', 1)\n", b"('evil',)\n", b"(" * 5000, b"\xff\n", b"('node', '3', 0"]
+    "output", [b"", b"motd!\n", b'["root", 1]\n', b'["evil"]\n', b"[" * 5000, b"\xff\n", b'["node", "3", 0']
 )
 def test_what_makes_no_sense_is_a_sentence(output: bytes) -> None:
     with pytest.raises(HostError, match=r"^(what python3 says there makes no sense|the reader there was cut off)"):
         parse(output)
+
+
+class Finalized:
+    """In a circle, so that the collector ends it, and other threads come in while it does."""
+
+    def __init__(self) -> None:
+        self.circle = self
+
+    def __del__(self) -> None:
+        time.sleep(0)
+
+
+def test_answers_of_several_nodes_are_parsed_at_once() -> None:
+    """Python 3.11's `ast` cannot do that: SystemError, now and then (cpython issue 106905)."""
+    output = b'["top", "packs", "a", 33188, "00", 1]\n' * 200 + b'["node", "3.11.2", 0, true]\n'
+
+    def work() -> int:
+        return len([(parse(output), Finalized()) for _ in range(50)])
+
+    usual = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(10)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert [future.result() for future in [pool.submit(work) for _ in range(4)]] == [50] * 4
+    finally:
+        gc.set_threshold(*usual[0])
+        sys.setswitchinterval(usual[1])
 
 
 def test_mountinfo() -> None:

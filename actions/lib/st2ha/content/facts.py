@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
@@ -179,9 +179,9 @@ def parse(output: bytes) -> Node:
     try:
         for line in output.split(b"\n"):
             if line:
-                kind, *values = ast.literal_eval(line.decode("ascii"))
+                kind, *values = json.loads(line)
                 getattr(found, f"take_{kind}")(*values)
-    except (ValueError, SyntaxError, TypeError, AttributeError, KeyError, RecursionError, MemoryError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise HostError("what python3 says there makes no sense: look at its login's messages") from None
     if found.python is None:
         raise HostError("the reader there was cut off before its end")
@@ -219,10 +219,11 @@ class _Found:
         self._root(name).update(mount=_mount(*mount))
 
     def take_root(
-        self, name: str, digest: str, files: int, size: int, read: int, unreadable: int, samples: list[tuple[str, str]]
+        self, name: str, digest: str, files: int, size: int, read: int, unreadable: int, samples: list[list[str]]
     ) -> None:
+        first = tuple((path, reason) for path, reason in samples)
         self._root(name).update(
-            digest=digest, files=files, bytes=size, read_bytes=read, unreadable=unreadable, samples=tuple(samples)
+            digest=digest, files=files, bytes=size, read_bytes=read, unreadable=unreadable, samples=first
         )
 
     def take_top(self, name: str, path: str, mode: int, digest: str, modified_ns: int) -> None:

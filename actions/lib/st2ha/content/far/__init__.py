@@ -1,8 +1,8 @@
 """The program that runs on a node, whether the pack is there or not: `program` joins these modules into one text.
 
 It goes through the door into `python3 -I -S -`: Python 3.6, the standard library, no import that takes long; therefore
-annotations are strings. `REQUEST = {...}` stands before the text. The answer is a line for each fact, the `repr` of a
-tuple: names may be no UTF-8. Every root is read in a child, one for each mount: a mount that hangs costs the silence
+annotations are strings. `REQUEST = {...}` stands before the text. The answer is a line of JSON for each fact, an array in
+ASCII: names may be no UTF-8. Every root is read in a child, one for each mount: a mount that hangs costs the silence
 that is allowed, once, and the child is killed.
 """
 

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import json
 import os
 import select
 import signal
@@ -176,7 +177,7 @@ def tell(*fact: "Any") -> "None":
 
 
 def line_of(fact: "Any") -> "bytes":
-    return repr(fact).encode("ascii", "backslashreplace") + b"\n"
+    return json.dumps(fact).encode("ascii") + b"\n"
 
 
 if "REQUEST" in globals():
