@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib:$(CURDIR)/auth_backend/src
 unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles the library anew
 
 .PHONY: test-rabbitmq4 setup check test test-mysql9 demo bench record clean
-setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed
+setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed .venv-newest/.installed
 	@$(BIN)/python -m lab install mongodb
 
 $(VENV)/.apt: Makefile
@@ -43,6 +43,11 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt requirements-orquesta.
 .venv-st2/.installed: requirements-st2.txt | $(VENV)/.apt
 	@$(PYTHON) -m venv .venv-st2
 	@.venv-st2/bin/pip install --quiet --disable-pip-version-check -r requirements-st2.txt
+	@touch $@
+
+# The newest pymongo, which Python 3.13 takes: a directory to put before the pack's own libraries.
+.venv-newest/.installed: Makefile | $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target .venv-newest 'pymongo>=4.9,<5'
 	@touch $@
 
 check: setup
@@ -90,4 +95,4 @@ record: setup
 	@$(BIN)/python -m tests.record_edge
 
 clean:
-	rm -rf $(VENV) .venv-st2 .lab .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-st2 .venv-newest .lab .mypy_cache .ruff_cache .pytest_cache

@@ -19,22 +19,28 @@ from lab.wait import wait_for
 
 PACK = Path(__file__).resolve().parents[1]
 MAIN = "import sys; from st2ha.local.cli import main; sys.exit(main(sys.argv[2:], sys.argv[1]))"
+LIBRARY = PACK / "actions" / "lib"
 STACKSTORMS = PACK / ".venv-st2" / "bin" / "python"
-WORLDS = {"newest": (sys.executable,), "stackstorm": (str(STACKSTORMS), "--eventlet")}
+NEWEST = PACK / ".venv-newest"
+"""Only the newest pymongo, for the pack's own Python."""
+WORLDS = {
+    "newest": (f"{NEWEST}:{LIBRARY}", sys.executable),
+    "stackstorm": (str(LIBRARY), str(STACKSTORMS), "--eventlet"),
+}
 
 
 class Sensor:
     """Runs of the sensor, one after the other, with one datastore; `events` are those of all runs."""
 
     def __init__(self, service: str, world: str, config: Path, state: Path) -> None:
-        self._python, *self._options = WORLDS[world]
+        self._path, self._python, *self._options = WORLDS[world]
         self._service, self._config, self._state = service, config, state
         self.events: list[dict[str, Any]] = []
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
 
     def start(self, deadline_s: float = 20) -> None:
-        env = {**os.environ, "PYTHONPATH": str(PACK / "actions" / "lib"), "ST2HA_STATE_DIR": str(self._state)}
+        env = {**os.environ, "PYTHONPATH": self._path, "ST2HA_STATE_DIR": str(self._state)}
         command = [self._python, "-c", MAIN, str(PACK), "sensor", f"{self._service}_sensor", "--json"]
         command += ["--config", str(self._config), *self._options]
         self._process = process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
@@ -70,7 +76,7 @@ class Sensor:
         """The state in the datastore."""
         key = f"ha.{self._service.capitalize()}Sensor:watch.lab"
         command = [sys.executable, "-c", MAIN, str(PACK), "key", "get", key]
-        env = {**os.environ, "PYTHONPATH": str(PACK / "actions" / "lib"), "ST2HA_STATE_DIR": str(self._state)}
+        env = {**os.environ, "PYTHONPATH": str(LIBRARY), "ST2HA_STATE_DIR": str(self._state)}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
         state: dict[str, Any] | None = json.loads(done.stdout) if done.stdout.startswith("{") else None
         return state
@@ -122,8 +128,9 @@ def _runs(pid: int) -> bool:
 @contextlib.contextmanager
 def sensor_of(service: str, world: str, config: Path, state: Path) -> Iterator[Sensor]:
     """The sensor of a service in one of the WORLDS, not started yet; it is ended afterwards."""
-    if world == "stackstorm" and not STACKSTORMS.exists():
-        pytest.skip("no .venv-st2: run make setup")
+    needed = {"newest": NEWEST, "stackstorm": STACKSTORMS}[world]
+    if not needed.exists():
+        pytest.skip(f"no {needed}: run make setup")
     one = Sensor(service, world, config, state)
     yield one
     if one.alive():

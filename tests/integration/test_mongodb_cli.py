@@ -15,6 +15,7 @@ import yaml
 from lab.mongodb import MongoCluster
 from metadata.results import check_result
 from tests.real import PACK, config_of, primaries
+from tests.sensor_real import NEWEST
 
 SECRET = "S3cret-never-shown"
 
@@ -32,6 +33,16 @@ def st2ha(tmp_path: Path, config: Any, *words: str) -> tuple[int, dict[str, Any]
     shown = process.stdout + process.stderr
     assert "Traceback" not in shown and SECRET not in shown
     return process.returncode, json.loads(process.stdout), process.stderr
+
+
+def last_driver(mongo: MongoCluster, name: str) -> str:
+    """The version of the driver with which the pack came to a member last, as the member tells."""
+    entries = [
+        json.loads(line) for line in mongo.command(name, {"getLog": "global"})["log"] if "client metadata" in line
+    ]
+    documents = [entry["attr"]["doc"] for entry in entries]
+    ours = [each for each in documents if each.get("application", {}).get("name") == "st2ha"]
+    return str(ours[-1]["driver"]["version"])
 
 
 # -- exit codes
@@ -71,8 +82,15 @@ def test_a_refusal_is_2_and_says_why(mongo: MongoCluster, tmp_path: Path) -> Non
     assert "does not answer" in result["error"] and result["error"] in stderr
 
 
-def test_a_switchover_and_its_history(mongo: MongoCluster, tmp_path: Path) -> None:
-    target = mongo.secondaries()[0].address
+@pytest.mark.parametrize("driver", ["usual", "newest"])
+def test_a_switchover_and_its_history(
+    mongo: MongoCluster, tmp_path: Path, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if driver == "newest":
+        assert (NEWEST / "pymongo").is_dir(), "run make setup"
+        monkeypatch.setenv("PYTHONPATH", str(NEWEST))
+    member = mongo.secondaries()[0]
+    target = member.address
     words = ("mongodb_switchover", target, "--deployment", "lab")
     code, planned, _ = st2ha(tmp_path, config_of(mongo), "--dry-run", *words)
     assert code == 0 and primaries(mongo) != [target]
@@ -86,6 +104,8 @@ def test_a_switchover_and_its_history(mongo: MongoCluster, tmp_path: Path) -> No
     told = [json.loads(line) for line in journal.splitlines()]
     steps = [each["verb"] for each in told if each["event"] == "step" and each["state"] == "done"]
     assert steps == [step["verb"] for step in result["steps_done"]]
+    major, minor, *_ = last_driver(mongo, member.name).split(".")
+    assert ((int(major), int(minor)) >= (4, 9)) == (driver == "newest")
 
 
 # -- wrong input: exit code 64, one sentence

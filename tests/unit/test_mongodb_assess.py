@@ -33,7 +33,7 @@ NONSENSE = Silent(Silence.BROKEN, "connection closed", 0.01)
 def behind(base: Snapshot, name: str, seconds: int, **facts: Any) -> Snapshot:
     optime = base.primary.optime if base.primary else None
     assert optime is not None
-    return changed(base, name, optime=replace(optime, seconds=optime.seconds - seconds), **facts)
+    return changed(base, name, optime=optime._replace(seconds=optime.seconds - seconds), **facts)
 
 
 def silent_everywhere(silent: Silent) -> Snapshot:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from st2ha.config import Mongodb
+from st2ha.config import Host, Mongodb
 from st2ha.errors import BadInput
 from st2ha.mongodb.decide import STEP_DOWN_S, best_candidate, freeze, limitation, switchover
 from st2ha.mongodb.facts import Denied, Snapshot, View
@@ -44,7 +44,7 @@ def plan(snapshot: Snapshot, target: str | None = "mongo2", force: bool = False)
 # -- what force overrides, and what it does not
 
 SOFT = {
-    "lag": (changed(HEALTHY, "mongo2", optime=replace(HEALTHY.member("mongo2:27017").optime, seconds=1)), "s behind"),  # type: ignore[union-attr,type-var]
+    "lag": (changed(HEALTHY, "mongo2", optime=HEALTHY.member("mongo2:27017").optime._replace(seconds=1)), "s behind"),  # type: ignore[union-attr]
     "third member down": (answered(HEALTHY, "mongo3", DOWN), "mongo3:27017 unreachable: connection refused"),
     "short oplog": (changed(HEALTHY, "mongo2", oplog_wrapped=True, oplog_window_s=60.0), "only 0.0 h of oplog"),
     "full disk": (changed(HEALTHY, "mongo2", disk_used=0.96), "disk of mongo2:27017 is 96% full"),
@@ -158,7 +158,7 @@ def test_a_member_that_is_none() -> None:
 
 
 def test_a_name_that_fits_two_members_is_none() -> None:
-    hosts = [replace(each, name="10.0.0.1", port=27017 + number) for number, each in enumerate(HEALTHY.answers)]
+    hosts = [Host("10.0.0.1", 27017 + number) for number in range(len(HEALTHY.answers))]
     snapshot = replace(HEALTHY, answers=dict.fromkeys(hosts, DOWN))
     with pytest.raises(BadInput, match="no member of rs0"):
         switchover(snapshot, SETTINGS, "10.0.0.1")
@@ -176,7 +176,7 @@ def test_the_best_candidate_has_the_highest_priority_then_the_most_data_then_the
     optime = HEALTHY.member("mongo3:27017").optime  # type: ignore[union-attr]
     assert optime is not None
     assert best(HEALTHY) == "mongo2"
-    assert best(changed(HEALTHY, "mongo3", optime=replace(optime, increment=optime.increment + 5))) == "mongo3"
+    assert best(changed(HEALTHY, "mongo3", optime=optime._replace(increment=optime.increment + 5))) == "mongo3"
     assert best(with_line(HEALTHY, "mongo3", priority=2.0)) == "mongo3"
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from st2ha.errors import BadInput
 
@@ -26,8 +26,7 @@ MASKED = "********"
 """What StackStorm puts in a secret's place; a rerun sends it literally (facts: forms)."""
 
 
-@dataclass(frozen=True, order=True)
-class Host:
+class Host(NamedTuple):
     """A server's address; prints as `name:port`, IPv6 as `[::1]:port`."""
 
     name: str

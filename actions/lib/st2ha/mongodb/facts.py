@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from st2ha.config import Host
 from st2ha.probe import Silent
@@ -18,8 +18,7 @@ from st2ha.probe import Silent
 Reply = Mapping[str, Any]
 
 
-@dataclass(frozen=True, order=True)
-class OpTime:
+class OpTime(NamedTuple):
     """A position in the oplog; ordered as the server orders it: term first, then time."""
 
     term: int
@@ -34,8 +33,7 @@ class OpTime:
         return cls(int(reply.get("t", -1)), timestamp.time, timestamp.inc)
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What one member believes of another."""
 
     name: str
@@ -98,8 +96,7 @@ class SetConfig:
         return next((member for member in self.members if member.name == name), None)
 
 
-@dataclass(frozen=True)
-class Rollback:
+class Rollback(NamedTuple):
     """The last one in the server's log that undid writes. Its id rises with each rollback and with each crash."""
 
     id: int
