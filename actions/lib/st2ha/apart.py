@@ -53,11 +53,12 @@ def _reap(pids: Sequence[int]) -> None:
 
 def _fork(work: Work) -> tuple[int, int]:
     reader, writer = os.pipe()
+    gc.freeze()  # neither side's collector looks at, and so copies, what both have; nor does the parent's at its end
     pid = os.fork()
     if pid:
         os.close(writer)
         return pid, reader
-    gc.disable()  # it would touch, and so copy, every page that the child has of its parent
+    gc.disable()  # it ends before there is anything to collect
     try:  # the child; whatever happens, it must not return into its parent's code
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
