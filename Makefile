@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/actions/lib:$(CURDIR)/auth_backend/src
 unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles the library anew
 
 .PHONY: test-rabbitmq4 setup check test test-mysql9 demo bench record clean
-setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed .venv-newest/.installed
+setup: $(VENV)/.apt $(VENV)/.installed .venv-st2/.installed .pymongo-newest/.installed
 	@$(BIN)/python -m lab install mongodb
 
 $(VENV)/.apt: Makefile
@@ -46,8 +46,8 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt requirements-orquesta.
 	@touch $@
 
 # The newest pymongo, which Python 3.13 takes: a directory to put before the pack's own libraries.
-.venv-newest/.installed: Makefile | $(VENV)/.installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target .venv-newest 'pymongo>=4.9,<5'
+.pymongo-newest/.installed: Makefile | $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target .pymongo-newest 'pymongo>=4.9,<5'
 	@touch $@
 
 check: setup
@@ -95,4 +95,4 @@ record: setup
 	@$(BIN)/python -m tests.record_edge
 
 clean:
-	rm -rf $(VENV) .venv-st2 .venv-newest .lab .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-st2 .pymongo-newest .lab .mypy_cache .ruff_cache .pytest_cache

@@ -21,8 +21,8 @@ PACK = Path(__file__).resolve().parents[1]
 MAIN = "import sys; from st2ha.local.cli import main; sys.exit(main(sys.argv[2:], sys.argv[1]))"
 LIBRARY = PACK / "actions" / "lib"
 STACKSTORMS = PACK / ".venv-st2" / "bin" / "python"
-NEWEST = PACK / ".venv-newest"
-"""Only the newest pymongo, for the pack's own Python."""
+NEWEST = PACK / ".pymongo-newest"
+"""A directory to put before the libraries of the pack's own Python."""
 WORLDS = {
     "newest": (f"{NEWEST}:{LIBRARY}", sys.executable),
     "stackstorm": (str(LIBRARY), str(STACKSTORMS), "--eventlet"),
