@@ -15,8 +15,10 @@ from lab.cluster import ROOT
 from lab.errors import LabError
 
 ROUNDS = 21
-SET: dict[str, Any] = {"hosts": ["mongo1:27017", "mongo2:27017", "mongo3:27017"], "replica_set": "rs0"}
-LOGIN = {"username": "st2ha", "password": "never sent"}
+MONGODB = {
+    "hosts": ["mongo1:27017", "mongo2:27017", "mongo3:27017"], "replica_set": "rs0",
+    "username": "st2ha", "password": "never sent",
+}  # fmt: skip
 LIBRARY = ROOT / "actions" / "lib"
 # All end like this, so that none pays for taking down what it imported.
 END = "os._exit(0)"
@@ -41,7 +43,7 @@ os._exit(1)
 
 def measure() -> Iterator[Figure]:
     """An action without MongoDB, and one that needs its driver; medians above a bare interpreter. Needs no server."""
-    config = {"deployments": [{"name": "lab", "mongodb": {**SET, **LOGIN}}]}
+    config = {"deployments": [{"name": "lab", "mongodb": MONGODB}]}
     light = _entry("notify", "Notify", "st2ha.notify", "notify", {}, {"message": "x"})
     heavy = _entry("mongodb_check", "MongodbCheck", "st2ha.probe", "ask_all", config, {})
     rows = [[_run_s(code) for code in (BARE, *light, *heavy, DRIVER)] for _ in range(ROUNDS + 1)]
